@@ -1,0 +1,1 @@
+//! Settings: YAML, environment and flags, parsed into types that cannot be wrong.

@@ -1,0 +1,1 @@
+//! The doors: HTTP, the OpenAI API, blocks and admin, and the process path behind them.

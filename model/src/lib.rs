@@ -1,0 +1,1 @@
+//! The embedded engine: a Llama-family decoder whose keys and values live in our blocks.

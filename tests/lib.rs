@@ -1,0 +1,1 @@
+//! Tests of the whole house over real processes, and the rules of the house itself.
