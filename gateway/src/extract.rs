@@ -1,0 +1,219 @@
+//! What a request carries, parsed into types or refused with a problem that names the place.
+//!
+//! Handlers take [`Json`] and [`Query`] from here, never axum's own, so that invalid UTF-8, wrong types and unknown fields are told
+//! in one voice on every route. The size and pace of bodies is bounded before this file sees them (see `limits`).
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+
+use crate::problem::Problem;
+
+/// A JSON body, complete and of the right shape.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+/// The query string, complete and of the right shape.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+/// A whole body as bytes, within the limits of the door.
+#[derive(Debug, Clone)]
+pub struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await;
+        bytes
+            .map(Self)
+            .map_err(|rejection| body_problem(&rejection))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "this route reads a JSON body",
+            )
+            .hint("send the header content-type: application/json"));
+        }
+        let Body(bytes) = Body::from_request(request, state).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|axum::extract::Query(value)| Self(value))
+            .map_err(|rejection| {
+                Problem::bad_request("query_invalid", rejection.body_text())
+                    .hint("see /openapi.json for the parameters of this route")
+            })
+    }
+}
+
+/// Parses a JSON document that must be exactly one `T`.
+///
+/// # Errors
+/// 400 with the byte of the first invalid UTF-8, the line and column of a syntax error, or the path of the wrong field.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Problem::bad_request(
+            "invalid_utf8",
+            format!(
+                "the body is not valid UTF-8 from byte {} on",
+                error.valid_up_to()
+            ),
+        )
+        .hint("encode the body as UTF-8")
+    })?;
+    let mut document = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut document).map_err(|error| {
+        let path = error.path().to_string();
+        json_problem(error.inner(), Some(path).filter(|path| path != "."))
+    })?;
+    document.end().map_err(|error| json_problem(&error, None))?;
+    Ok(value)
+}
+
+/// The problem of a body that is not the JSON we asked for.
+fn json_problem(error: &serde_json::Error, path: Option<String>) -> Problem {
+    use serde_json::error::Category;
+    match error.classify() {
+        Category::Data => {
+            let problem = Problem::bad_request("field_invalid", error.to_string())
+                .hint("see /openapi.json for the fields of this route");
+            match path {
+                Some(path) => problem.param(path),
+                None => problem,
+            }
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::bad_request("json_invalid", format!("the body is not JSON: {error}"))
+                .hint("send one JSON document and nothing after it")
+        }
+    }
+}
+
+/// The problem of a body that could not be read to its end.
+fn body_problem(rejection: &BytesRejection) -> Problem {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return body_too_large(None);
+        }
+        cause = error.source();
+    }
+    Problem::bad_request("body_broken", "the body ended before it was complete")
+        .hint("send as many bytes as content-length says, or a complete chunked body")
+}
+
+/// 413, with the limit where it is known.
+#[must_use]
+pub(crate) fn body_too_large(limit_bytes: Option<u64>) -> Problem {
+    let detail = limit_bytes.map_or_else(
+        || "the body is larger than this route takes".to_owned(),
+        |limit| format!("the body is larger than {limit} bytes"),
+    );
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        .hint("send less at once, or raise limits.body_bytes_max")
+}
+
+/// Whether the body says it is JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type
+        .and_then(|value| value.split(';').next())
+        .map(str::trim);
+    media_type.is_some_and(|media_type| {
+        media_type.eq_ignore_ascii_case("application/json")
+            || media_type.to_ascii_lowercase().ends_with("+json")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Outer {
+        #[expect(dead_code, reason = "only its parsing is under test")]
+        inner: Inner,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[expect(dead_code, reason = "only its parsing is under test")]
+        count: u32,
+    }
+
+    fn check(bytes: &[u8], code: &str, param: Option<&str>, says: &str) {
+        let problem = parse_json::<Outer>(bytes).expect_err("the document is wrong");
+        assert_eq!(problem.code(), code);
+        assert_eq!(problem.body(None).param.as_deref(), param);
+        assert!(problem.detail().contains(says), "{}", problem.detail());
+    }
+
+    #[test]
+    fn a_wrong_document_is_told_with_its_place() {
+        check(
+            b"{\"inner\":{\"count\":\xff}}",
+            "invalid_utf8",
+            None,
+            "byte 18",
+        );
+        check(
+            b"{\"inner\":{\"count\":1}",
+            "json_invalid",
+            None,
+            "line 1 column",
+        );
+        check(
+            b"{\"inner\":{\"count\":1}} x",
+            "json_invalid",
+            None,
+            "trailing",
+        );
+        check(b"", "json_invalid", None, "EOF");
+        check(
+            b"{\"inner\":{\"count\":-1}}",
+            "field_invalid",
+            Some("inner.count"),
+            "-1",
+        );
+        check(
+            b"{\"inner\":{\"count\":1,\"x\":1}}",
+            "field_invalid",
+            Some("inner.x"),
+            "unknown field",
+        );
+        check(b"{}", "field_invalid", None, "missing field `inner`");
+    }
+
+    #[test]
+    fn deeply_nested_documents_are_refused_before_the_stack_ends() {
+        let deep = "[".repeat(100_000);
+        let problem = parse_json::<serde_json::Value>(deep.as_bytes()).expect_err("too deep");
+        assert_eq!(problem.code(), "json_invalid");
+    }
+}
