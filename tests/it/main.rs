@@ -1,1 +1,15 @@
-//! One integration binary.
+//! One integration binary for the whole house. Contents:
+//!
+//! - [`tidy`]: the rules of the house, read from its manifests and sources;
+//! - [`doors`]: real requests to a real process: reuse, isolation, wrong input, shutdown;
+//! - [`clients`]: other people's programs against our doors (they skip aloud when absent).
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod clients;
+mod doors;
+mod tidy;
