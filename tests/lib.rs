@@ -39,7 +39,15 @@ pub fn binary() -> Result<PathBuf> {
         .context("this program does not lie in a cargo target folder; set ULTRAKV_BIN")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--locked", "-p", "ultrakv-node", "--bin", "ultrakv"]);
+    build.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "-p",
+        "ultrakv-node",
+        "--bin",
+        "ultrakv",
+    ]);
     build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     if profile.file_name().is_some_and(|name| name == "release") {
         build.arg("--release");
@@ -75,7 +83,13 @@ impl Node {
             .arg("start")
             .arg("--config")
             .arg(&file)
-            .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--announce"])
+            .args([
+                "--http",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--announce",
+            ])
             .arg(&announce)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
@@ -90,10 +104,17 @@ impl Node {
                     serde_json::from_str(&text).context("the announce file")?;
                 let address = |door: &str| -> Result<SocketAddr> {
                     let text = said.get(door).and_then(serde_json::Value::as_str);
-                    Ok(text.with_context(|| format!("no {door} announced"))?.parse()?)
+                    Ok(text
+                        .with_context(|| format!("no {door} announced"))?
+                        .parse()?)
                 };
                 let (http, admin) = (address("http")?, address("admin")?);
-                return Ok(Self { child, folder, http, admin });
+                return Ok(Self {
+                    child,
+                    folder,
+                    http,
+                    admin,
+                });
             }
             let ended = child.try_wait().context("asking for the node's status")?;
             if ended.is_some() || started.elapsed() > READY_WITHIN {
@@ -141,7 +162,9 @@ impl Node {
     pub fn resident_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+        let kib = line
+            .and_then(|line| line.split_whitespace().next())
+            .context("no VmRSS")?;
         Ok(kib.parse::<u64>()? * 1024)
     }
 
@@ -167,7 +190,9 @@ impl Node {
     /// # Errors
     /// When `kill` cannot be run or refuses.
     pub fn signal(&self, name: &str) -> Result<()> {
-        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status()?;
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()?;
         if !sent.success() {
             bail!("kill -s {name} {}: {sent}", self.pid());
         }
@@ -185,7 +210,10 @@ impl Node {
                 return Ok(status);
             }
             if started.elapsed() > limit {
-                bail!("still running {limit:?} after it was told to stop:\n{}", self.log()?);
+                bail!(
+                    "still running {limit:?} after it was told to stop:\n{}",
+                    self.log()?
+                );
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -222,7 +250,10 @@ pub fn ultrakv(arguments: &[&str], variables: &[(&str, &str)], limit: Duration) 
         }
     }
     command.args(arguments).envs(variables.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().context("running ultrakv")?;
     let out = read_aside(child.stdout.take());
     let err = read_aside(child.stderr.take());
@@ -239,7 +270,11 @@ pub fn ultrakv(arguments: &[&str], variables: &[(&str, &str)], limit: Duration) 
         thread::sleep(LOOK_EVERY);
     };
     let joined = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    Ok(Said { code: status.code(), out: joined(out), err: joined(err) })
+    Ok(Said {
+        code: status.code(),
+        out: joined(out),
+        err: joined(err),
+    })
 }
 
 fn read_aside(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
@@ -271,12 +306,19 @@ pub fn peer(name: &str, probe: &[&str]) -> Option<String> {
     if answers {
         return Some(program);
     }
-    assert!(std::env::var_os("CI").is_none(), "`{program} {}` fails under CI", probe.join(" "));
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "`{program} {}` fails under CI",
+        probe.join(" ")
+    );
     let mut stderr = io::stderr().lock();
     let _best_effort = io::Write::write_all(
         &mut stderr,
-        format!("SKIPPED: `{program} {}` fails; see README, test prerequisites\n", probe.join(" "))
-            .as_bytes(),
+        format!(
+            "SKIPPED: `{program} {}` fails; see README, test prerequisites\n",
+            probe.join(" ")
+        )
+        .as_bytes(),
     );
     None
 }

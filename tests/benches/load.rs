@@ -46,7 +46,9 @@ async fn client(
     bodies: Arc<Vec<String>>,
     next: Arc<AtomicU64>,
 ) -> Result<Histogram<u64>> {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(120))
+        .build()?;
     let mut latencies = Histogram::<u64>::new_with_max(LATENCY_US_MAX, 3)?;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +57,9 @@ async fn client(
         }
         let line = usize::try_from(number)? % bodies.len();
         let body = bodies.get(line).context("no body")?.clone();
-        let mut request = http.post(&arguments.url).header("content-type", "application/json");
+        let mut request = http
+            .post(&arguments.url)
+            .header("content-type", "application/json");
         if arguments.no_cache {
             request = request.header("cache-control", "no-cache");
         }
@@ -69,7 +73,9 @@ async fn client(
         }
         if let Some(expected) = &arguments.expect {
             let said: serde_json::Value = serde_json::from_str(&text)?;
-            let cache = said.pointer("/metadata/cache").and_then(serde_json::Value::as_str);
+            let cache = said
+                .pointer("/metadata/cache")
+                .and_then(serde_json::Value::as_str);
             if cache != Some(expected) {
                 bail!("request {number}: cache {cache:?} where {expected} was expected: {text}");
             }
@@ -90,7 +96,11 @@ async fn main() -> Result<()> {
     let began = Instant::now();
     let clients: Vec<_> = (0..arguments.clients)
         .map(|_| {
-            tokio::spawn(client(Arc::clone(&arguments), Arc::clone(&bodies), Arc::clone(&next)))
+            tokio::spawn(client(
+                Arc::clone(&arguments),
+                Arc::clone(&bodies),
+                Arc::clone(&next),
+            ))
         })
         .collect();
     let mut latencies = Histogram::<u64>::new_with_max(LATENCY_US_MAX, 3)?;

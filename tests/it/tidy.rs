@@ -15,9 +15,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &["cache"]),
     ("actors", &["cache", "config"]),
     ("cluster", &["actors", "cache", "config"]),
-    ("gateway", &["actors", "cache", "cluster", "config", "model"]),
-    ("node", &["actors", "cache", "cluster", "config", "gateway", "model"]),
-    ("tests", &["actors", "cache", "cluster", "config", "gateway", "model", "node"]),
+    (
+        "gateway",
+        &["actors", "cache", "cluster", "config", "model"],
+    ),
+    (
+        "node",
+        &["actors", "cache", "cluster", "config", "gateway", "model"],
+    ),
+    (
+        "tests",
+        &[
+            "actors", "cache", "cluster", "config", "gateway", "model", "node",
+        ],
+    ),
 ];
 
 /// A framework may be named only by the manifests of its homes.
@@ -40,12 +51,23 @@ const HOMES: &[(&str, &[&str])] = &[
 /// Everything the pure room may name: no I/O, no clock, no threads, no runtime.
 const CACHE_DEPENDENCIES: &[&str] = &["blake3", "xxhash-rust", "hashbrown", "thiserror"];
 const CACHE_BANNED: &[&str] = &[
-    "std::fs", "std::io", "std::net", "std::thread", "std::time::Instant", "SystemTime",
-    "std::process", "std::env", "tokio", "parking_lot",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::thread",
+    "std::time::Instant",
+    "SystemTime",
+    "std::process",
+    "std::env",
+    "tokio",
+    "parking_lot",
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the root")
+        .to_owned()
 }
 
 /// Every file of the house with this extension, without build outputs.
@@ -53,7 +75,11 @@ fn files(extension: &str) -> Vec<PathBuf> {
     fn walk(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("the folder is readable") {
             let path = entry.expect("the entry is readable").path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 if name != "target" && (!name.starts_with('.') || name == ".ci") {
                     walk(&path, extension, found);
@@ -83,7 +109,10 @@ fn keys(table: &toml::Table, section: &str) -> BTreeSet<String> {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn assert_none(what: &str, found: &[String]) {
@@ -144,7 +173,10 @@ fn the_pure_room_names_nothing_that_does_io() {
     assert_none("dependencies that the pure room must not have", &found);
 
     let mut found = Vec::new();
-    for path in files("rs").into_iter().filter(|path| path.starts_with(root().join("cache/src"))) {
+    for path in files("rs")
+        .into_iter()
+        .filter(|path| path.starts_with(root().join("cache/src")))
+    {
         let text = fs::read_to_string(&path).expect("the source is readable");
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
@@ -177,7 +209,10 @@ fn no_file_is_crowded() {
     let found: Vec<String> = files("rs")
         .into_iter()
         .filter_map(|path| {
-            let lines = fs::read_to_string(&path).expect("the source is readable").lines().count();
+            let lines = fs::read_to_string(&path)
+                .expect("the source is readable")
+                .lines()
+                .count();
             (lines > LINES_MAX).then(|| format!("{}: {lines} lines", shown(&path)))
         })
         .collect();
@@ -190,7 +225,11 @@ fn no_file_is_dead() {
     let mut declared: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     for path in &sources {
         let text = fs::read_to_string(path).expect("the source is readable");
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let parent = path.parent().unwrap_or(Path::new(""));
         let home = match stem.as_str() {
             "lib" | "main" | "mod" => parent.to_owned(),
@@ -200,15 +239,25 @@ fn no_file_is_dead() {
             let line = line.trim();
             let line = line.strip_prefix("pub ").unwrap_or(line);
             let line = line.strip_prefix("pub(crate) ").unwrap_or(line);
-            if let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
-                declared.entry(home.clone()).or_default().insert(name.to_owned());
+            if let Some(name) = line
+                .strip_prefix("mod ")
+                .and_then(|rest| rest.strip_suffix(';'))
+            {
+                declared
+                    .entry(home.clone())
+                    .or_default()
+                    .insert(name.to_owned());
             }
         }
     }
     let found: Vec<String> = sources
         .iter()
         .filter(|path| {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let parent = path.parent().unwrap_or(Path::new(""));
             let is_target = matches!(stem.as_str(), "lib" | "main" | "build")
                 || ["tests", "examples", "benches", "bin"]
@@ -217,11 +266,18 @@ fn no_file_is_dead() {
             let (home, name) = match stem.as_str() {
                 "mod" => (
                     parent.parent().unwrap_or(Path::new("")).to_owned(),
-                    parent.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    parent
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned(),
                 ),
                 _ => (parent.to_owned(), stem.clone()),
             };
-            !is_target && !declared.get(&home).is_some_and(|names| names.contains(&name))
+            !is_target
+                && !declared
+                    .get(&home)
+                    .is_some_and(|names| names.contains(&name))
         })
         .map(|path| shown(path))
         .collect();
@@ -248,7 +304,10 @@ fn nothing_is_left_open_or_silenced() {
             }
         }
     }
-    assert_none("left open or silenced (use #[expect(.., reason = ..)])", &found);
+    assert_none(
+        "left open or silenced (use #[expect(.., reason = ..)])",
+        &found,
+    );
 }
 
 #[test]
@@ -276,8 +335,14 @@ fn the_readme_maps_every_room_and_tests_the_whole_workspace() {
         .map(|(room, _)| (*room).to_owned())
         .collect();
     assert_none("rooms that the README's map lacks", &found);
-    assert!(readme.contains("cargo run --release -- demo"), "the README runs the demo");
-    assert!(readme.contains("cargo test --workspace"), "the README tests the whole workspace");
+    assert!(
+        readme.contains("cargo run --release -- demo"),
+        "the README runs the demo"
+    );
+    assert!(
+        readme.contains("cargo test --workspace"),
+        "the README tests the whole workspace"
+    );
 }
 
 #[test]
@@ -287,7 +352,11 @@ fn every_chapter_of_the_book_is_in_its_contents() {
         .into_iter()
         .filter(|path| path.starts_with(root().join("docs")))
         .filter_map(|path| {
-            let name = path.strip_prefix(root().join("docs")).ok()?.display().to_string();
+            let name = path
+                .strip_prefix(root().join("docs"))
+                .ok()?
+                .display()
+                .to_string();
             (name != "README.md" && !contents.contains(&name)).then_some(name)
         })
         .collect();

@@ -1,0 +1,306 @@
+//! Real requests to a real process, as a user sends them: reuse, isolation, wrong input, signals.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use ultrakv_tests::{Node, ultrakv};
+
+const COMMAND_WITHIN: Duration = Duration::from_secs(30);
+const PROCESS: &str = "/api/v1/kv-cache/process";
+/// Two services that share nothing, and two that share one group.
+const SERVICES: &str = "services:\n  alone: {}\n  other: {}\n  left: { share_group: pair }\n  right: { share_group: pair }\n";
+
+fn long_text(end: &str) -> String {
+    format!(
+        "{}{end}",
+        "The same long beginning, sentence after sentence. ".repeat(12)
+    )
+}
+
+async fn process(node: &Node, text: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+    let body = json!({"text": text, "max_length": 12, "temperature": 0});
+    let mut request = reqwest::Client::new().post(node.http(PROCESS)).json(&body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    read(request.send().await.expect("an answer")).await
+}
+
+async fn read(answer: Response) -> (StatusCode, Value) {
+    let status = answer.status();
+    let text = answer.text().await.expect("a body");
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+fn number(value: &Value, path: &str) -> u64 {
+    value
+        .pointer(path)
+        .and_then(Value::as_u64)
+        .unwrap_or_else(|| panic!("{path} in {value}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_request_with_the_same_prefix_computes_less_and_answers_the_same() {
+    let node = Node::start("", &[]).expect("a node");
+    let text = long_text("What follows?");
+
+    let (status, fresh) = process(&node, &text, &[("cache-control", "no-store")]).await;
+    assert_eq!(status, StatusCode::OK, "{fresh}");
+    assert_eq!(number(&fresh, "/metadata/reused_tokens"), 0);
+
+    let (_, cold) = process(&node, &text, &[]).await;
+    assert_eq!(
+        number(&cold, "/metadata/reused_tokens"),
+        0,
+        "no-store left nothing behind"
+    );
+
+    let (_, warm) = process(&node, &text, &[("cache-control", "no-cache")]).await;
+    assert_eq!(warm["metadata"]["cache"], "prefix");
+    assert!(number(&warm, "/metadata/reused_tokens") >= 512, "{warm}");
+    assert_eq!(
+        number(&warm, "/metadata/reused_tokens") + number(&warm, "/metadata/computed_tokens"),
+        number(&warm, "/metadata/prompt_tokens")
+    );
+
+    let (_, hit) = process(&node, &text, &[]).await;
+    assert_eq!(hit["metadata"]["cache"], "response");
+    assert_eq!(hit["cache_hit"], true);
+    for answer in [&cold, &warm, &hit] {
+        assert_eq!(answer["result"], fresh["result"]);
+        assert_eq!(answer["success"], true);
+        assert_eq!(answer["response"]["text"], fresh["result"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_share_blocks_only_through_a_share_group() {
+    let node = Node::start(SERVICES, &[]).expect("a node");
+    let text = long_text("Whose is it?");
+    let as_service = |name: &'static str| [("x-ultrakv-service", name)];
+    let (status, first) = process(&node, &text, &as_service("alone")).await;
+    assert_eq!(status, StatusCode::OK, "{first}");
+    let (_, other) = process(&node, &text, &as_service("other")).await;
+    assert_eq!(other["metadata"]["cache"], "none", "{other}");
+    let (_, left) = process(&node, &text, &as_service("left")).await;
+    assert_eq!(left["metadata"]["cache"], "none", "{left}");
+    let changed = long_text("Whose is that?");
+    let (_, right) = process(&node, &changed, &as_service("right")).await;
+    assert_eq!(right["metadata"]["cache"], "prefix", "{right}");
+    let (status, _) = process(&node, &text, &as_service("nobody")).await;
+    assert!(status.is_client_error());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clear_makes_a_service_cold_and_leaves_the_others_warm() {
+    let node = Node::start(SERVICES, &[]).expect("a node");
+    let text = long_text("Is it still here?");
+    for service in ["alone", "other"] {
+        process(&node, &text, &[("x-ultrakv-service", service)]).await;
+    }
+    let cleared = reqwest::Client::new()
+        .post(node.http("/api/v1/kv-cache/clear"))
+        .header("x-ultrakv-service", "alone")
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(cleared.status(), StatusCode::OK);
+    let (_, alone) = process(&node, &text, &[("x-ultrakv-service", "alone")]).await;
+    assert_eq!(alone["metadata"]["cache"], "none", "{alone}");
+    let (_, other) = process(&node, &text, &[("x-ultrakv-service", "other")]).await;
+    assert_eq!(other["metadata"]["cache"], "response", "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_bodies_get_a_problem_and_harm_nothing() {
+    let mut node = Node::start("limits: { body_bytes_max: 1MiB }\n", &[]).expect("a node");
+    let rows: Vec<(&str, Vec<u8>, StatusCode)> = vec![
+        ("not JSON", b"{".to_vec(), StatusCode::BAD_REQUEST),
+        (
+            "invalid UTF-8",
+            b"{\"text\": \"\xff\xfe\"}".to_vec(),
+            StatusCode::BAD_REQUEST,
+        ),
+        ("no text", b"{}".to_vec(), StatusCode::BAD_REQUEST),
+        (
+            "empty text",
+            br#"{"text": ""}"#.to_vec(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "wrong type",
+            br#"{"text": 5}"#.to_vec(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "unknown field",
+            br#"{"text": "a", "max_lenght": 5}"#.to_vec(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "too hot",
+            br#"{"text": "a", "temperature": 9}"#.to_vec(),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "too large",
+            vec![b' '; 2 << 20],
+            StatusCode::PAYLOAD_TOO_LARGE,
+        ),
+    ];
+    for (what, body, expected) in rows {
+        let request = reqwest::Client::new()
+            .post(node.http(PROCESS))
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.expect("an answer");
+        let kind = answer.headers().get("content-type").cloned();
+        let (status, problem) = read(answer).await;
+        assert_eq!(status, expected, "{what}: {problem}");
+        assert_eq!(kind.expect("a type"), "application/problem+json", "{what}");
+        for field in [
+            "type",
+            "title",
+            "status",
+            "detail",
+            "code",
+            "hint",
+            "request_id",
+        ] {
+            assert!(!problem[field].is_null(), "{what}: no {field} in {problem}");
+        }
+    }
+    assert!(node.is_alive());
+    let (status, _) = process(&node, "still here", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_killed_starts_again_and_sigterm_ends_it_cleanly() {
+    let mut node = Node::start("", &[]).expect("a node");
+    let (status, _) = process(&node, "before", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    node.signal("KILL").expect("sent");
+    node.wait(COMMAND_WITHIN).expect("gone");
+
+    let node = Node::start("", &[]).expect("a node again");
+    let (status, _) = process(&node, "after", &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let ready = reqwest::get(node.admin("/readyz"))
+        .await
+        .expect("an answer");
+    assert_eq!(ready.status(), StatusCode::OK);
+    let ended = node.stop().expect("it stops");
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[test]
+fn commands_say_what_is_wrong_and_exit_as_documented() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let file = |name: &str, text: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_string_lossy().into_owned()
+    };
+    let unknown_key = file("unknown.yaml", b"kv_cache:\n  max_tokenz: 4096\n");
+    let bad_yaml = file("bad.yaml", b"kv_cache: [\n");
+    let no_budget = file("zero.yaml", b"cache:\n  bytes_max: 0\n");
+    let broken = folder.path().join("model");
+    std::fs::create_dir(&broken).expect("a folder");
+    std::fs::write(broken.join("config.json"), b"{}").expect("written");
+    let broken = broken.to_string_lossy().into_owned();
+    let start = ["start", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let rows: Vec<(Vec<&str>, i32, &[&str])> = vec![
+        (
+            vec!["config", "check", "--config", &unknown_key],
+            2,
+            &["2:3", "max_tokens"],
+        ),
+        (
+            vec!["config", "check", "--config", &bad_yaml],
+            2,
+            &["bad.yaml"],
+        ),
+        (
+            vec!["config", "check", "--config", &no_budget],
+            2,
+            &["cache.bytes_max"],
+        ),
+        (
+            vec!["start", "--http", &taken, "--admin", "127.0.0.1:0"],
+            1,
+            &[&taken],
+        ),
+        (
+            vec!["start", "--http", "0.0.0.0:0", "--admin", "127.0.0.1:0"],
+            2,
+            &["token"],
+        ),
+        (
+            [&start[..], &["--model", &broken]].concat(),
+            1,
+            &["config.json"],
+        ),
+        (
+            [&start[..], &["--model", "/nowhere/at/all"]].concat(),
+            1,
+            &["/nowhere/at/all"],
+        ),
+        (
+            vec!["stats", "--url", "http://127.0.0.1:9"],
+            3,
+            &["127.0.0.1:9"],
+        ),
+        (vec!["frobnicate"], 2, &["frobnicate"]),
+    ];
+    for (arguments, code, words) in rows {
+        let said = ultrakv(&arguments, &[], COMMAND_WITHIN).expect("it runs");
+        let text = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, Some(code), "{arguments:?}: {text}");
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{arguments:?} does not say {word:?}: {text}"
+            );
+        }
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn the_templates_load_as_they_are() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/templates");
+    let yaml = format!("{root}/kv_cache_production.yaml");
+    let env = format!("{root}/production.env.template");
+    let arguments = ["config", "check", "--config", &yaml, "--env-file", &env];
+    let said = ultrakv(&arguments, &[], COMMAND_WITHIN).expect("it runs");
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert!(
+        format!("{}{}", said.out, said.err).contains("not built yet"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+}
+
+#[test]
+fn the_demo_shows_reuse_and_leaves_nothing_running() {
+    let said = ultrakv(&["demo", "-o", "json"], &[], Duration::from_secs(60)).expect("it runs");
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let report: Value = serde_json::from_str(&said.out).expect("one JSON object");
+    assert!(number(&report, "/prefix_hits") > 0, "{report}");
+    assert!(number(&report, "/response_hits") > 0, "{report}");
+    assert!(number(&report, "/tokens_reused") > 0, "{report}");
+    let pid = number(&report, "/pid");
+    assert!(
+        !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+        "the node still runs"
+    );
+}
