@@ -2,3 +2,6 @@
 //! identity and the rendering of errors happen before and after it.
 //!
 //! Each file offers `pub fn router() -> OpenApiRouter<AppState>`, so that a route cannot exist without its documentation.
+
+pub mod openai;
+pub mod process;
