@@ -1,0 +1,287 @@
+//! Responsible for everything a shard asks of its caller: answers, and pages to give back. The output half of its contract.
+//! It must never know how an effect is carried out.
+//!
+//! Effects are carried out in order and before the next event: a `Discard` that stands before a `Reserved` frees the memory
+//! that the reservation will fill.
+
+use thiserror::Error;
+
+use crate::arena::{Extents, PageRange};
+use crate::block::BlockHeader;
+use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, ReservationId, Ticket};
+
+/// A block lent to a reader.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lent {
+    /// The claim; release it when the last reader is done.
+    pub lease: LeaseId,
+    /// Its header.
+    pub header: BlockHeader,
+    /// The arena its pages are in.
+    pub arena: ArenaId,
+    /// Its pages, in payload order; the last one is filled only up to `header.payload_bytes`.
+    pub extents: Extents,
+}
+
+/// An entry as read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EntryRead {
+    /// Its bytes.
+    pub value: EntryValue,
+    /// Its version; grows with every write on this shard.
+    pub version: u64,
+    /// Kept or cached.
+    pub class: EntryClass,
+    /// Milliseconds it has left, `None` for no limit.
+    pub ttl_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for EntryRead {
+    /// Sizes only: entries are users' data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EntryRead")
+            .field("value_bytes", &self.value.len())
+            .field("version", &self.version)
+            .field("class", &self.class)
+            .field("ttl_ms", &self.ttl_ms)
+            .finish()
+    }
+}
+
+/// What became of one key of a pin request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinOutcome {
+    /// The block has the pin asked for.
+    Done,
+    /// There is no such block.
+    Absent,
+    /// The quota of hard pins is full; the block keeps the pin it had.
+    QuotaFull,
+}
+
+/// Why a block was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PutRefusal {
+    /// It could not fit into an empty shard.
+    #[error("the block is larger than the whole budget")]
+    TooLarge,
+    /// Everything that could make room is leased, pinned or reserved.
+    #[error("no room: everything is leased, pinned or reserved")]
+    NoRoom,
+    /// It was to be hard-pinned and that quota is full.
+    #[error("the quota of hard pins is full")]
+    PinQuota,
+    /// Its header contradicts itself.
+    #[error("the header's length, tokens and layout disagree")]
+    Malformed,
+    /// The reservation is unknown, expired, or its domain was purged.
+    #[error("the reservation is gone")]
+    Gone,
+}
+
+impl PutRefusal {
+    /// A stable code for logs and answers.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "block_too_large",
+            Self::NoRoom => "no_room",
+            Self::PinQuota => "pin_quota",
+            Self::Malformed => "block_malformed",
+            Self::Gone => "reservation_gone",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "raise the budget of bytes or tokens, or store smaller blocks",
+            Self::NoRoom => "release leases or pins, or retry after other requests have ended",
+            Self::PinQuota => "unpin other blocks, use a soft pin, or raise the quota",
+            Self::Malformed => "send a payload whose length is what the layout and tokens ask for",
+            Self::Gone => "reserve again and commit within the term",
+        }
+    }
+}
+
+/// Why an entry was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EntryRefusal {
+    /// Key or value is larger than an entry may be.
+    #[error("the entry is larger than the limit")]
+    TooLarge,
+    /// The quota is full of entries that are never evicted.
+    #[error("the quota of entries is full")]
+    Full,
+}
+
+impl EntryRefusal {
+    /// A stable code for logs and answers.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "entry_too_large",
+            Self::Full => "entry_quota_full",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "store a smaller value, or raise the budget of entries",
+            Self::Full => "delete kept entries or give them a TTL, or raise the budget of entries",
+        }
+    }
+}
+
+/// Everything a shard asks of its caller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Answers `Match`.
+    Matched {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Leading blocks that are here.
+        blocks: usize,
+        /// Claim on all of them, when one was asked for and `blocks` is not zero.
+        lease: Option<LeaseId>,
+    },
+    /// Answers `Get`: one place a key, in order.
+    Lent {
+        /// Caller's number.
+        ticket: Ticket,
+        /// What was lent.
+        blocks: Vec<Option<Lent>>,
+    },
+    /// Answers `Reserve`: pages to fill, then `Commit` or `Abort`.
+    Reserved {
+        /// Caller's number.
+        ticket: Ticket,
+        /// What to commit or abort.
+        reservation: ReservationId,
+        /// Arena of the pages.
+        arena: ArenaId,
+        /// The pages, in payload order.
+        extents: Extents,
+    },
+    /// Answers `Commit`: visible now.
+    Stored {
+        /// Caller's number.
+        ticket: Ticket,
+    },
+    /// Answers `Reserve` or `Commit`: somebody was first; equal keys mean equal values, so nothing is lost.
+    Known {
+        /// Caller's number.
+        ticket: Ticket,
+    },
+    /// Answers `Reserve`: not wanted here now. Not an error.
+    NotAdmitted {
+        /// Caller's number.
+        ticket: Ticket,
+    },
+    /// Answers `Reserve` or `Commit`: not stored.
+    Refused {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Why.
+        why: PutRefusal,
+    },
+    /// Answers `Pin`: one outcome a key, in order.
+    Pinned {
+        /// Caller's number.
+        ticket: Ticket,
+        /// What became of each.
+        outcomes: Vec<PinOutcome>,
+    },
+    /// Answers `Remove`.
+    Removed {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks that were here.
+        blocks: u32,
+    },
+    /// Answers `Purge`: nothing of the domain can be reached any more; its pages follow as leases end.
+    Purged {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks that were visible.
+        blocks: u64,
+        /// Entries that were.
+        entries: u64,
+    },
+    /// Answers `EntryGet`.
+    Entry {
+        /// Caller's number.
+        ticket: Ticket,
+        /// The entry, if there is one.
+        found: Option<EntryRead>,
+    },
+    /// Answers `EntryPut`.
+    EntryStored {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Its version.
+        version: u64,
+    },
+    /// Answers `EntryPut` or `EntryDelete`: the condition does not hold, nothing changed.
+    EntryConflict {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Version stored, `None` when nothing is.
+        version: Option<u64>,
+    },
+    /// Answers `EntryPut`: not stored; what was stored before still is.
+    EntryRefused {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Why.
+        why: EntryRefusal,
+    },
+    /// Answers `EntryDelete`.
+    EntryDeleted {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Whether something was deleted.
+        existed: bool,
+    },
+    /// Answers `Evict`.
+    Evicted {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Victims.
+        blocks: u32,
+        /// Bytes they held.
+        bytes: u64,
+        /// Tokens they held.
+        tokens: u64,
+        /// Whether asking again may free more.
+        more: bool,
+    },
+    /// Answers `Resize`.
+    Resized {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Whether the new limits hold. If not, what is leased, pinned or reserved exceeds them and the old ones hold; the
+        /// rest was evicted, so asking again after releases will do.
+        applied: bool,
+    },
+    /// Give the physical memory of these free pages back (punch a hole). Their next use starts from zeros.
+    Discard {
+        /// Arena of the pages.
+        arena: ArenaId,
+        /// The pages.
+        pages: PageRange,
+    },
+    /// Nothing is left in this arena and the shard has forgotten it: unmap it. A later `Reserved` naming it means a fresh one.
+    ArenaClosed {
+        /// The arena.
+        arena: ArenaId,
+    },
+    /// The high watermark was crossed: evict this much to reach the low one.
+    Pressure {
+        /// Bytes above the low watermark.
+        bytes_over: u64,
+        /// Tokens above it.
+        tokens_over: u64,
+    },
+}

@@ -1,0 +1,260 @@
+//! Responsible for everything that can happen to a shard: the input half of its contract.
+//! It must never know who sends an event, nor how answers travel back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::block::BlockHeader;
+use crate::budget::Budget;
+use crate::key::BlockKey;
+
+/// The caller's number for a question. Every event that carries one is answered by exactly one effect that carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One domain's arena on one shard; also the name of the domain for entries. Numbered by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArenaId(pub u32);
+
+/// A claim on blocks, ended by [`Event::Release`] or by its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u64);
+
+/// Pages that a writer may fill, ended by [`Event::Commit`], [`Event::Abort`] or by its term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId(pub u64);
+
+/// How long a lease or a reservation holds its pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// Until it is released, however long that takes. The only safe term for whoever touches the pages themselves: time
+    /// cannot tell whether a mapping is still read. The holder must guarantee the release, by a drop guard or by its
+    /// connection's end.
+    Held,
+    /// For this many milliseconds, or until released. For claims whose holder reads only through further events, such as
+    /// "these blocks exist, and will for a second". Longer than the shard allows is cut to what it allows.
+    Timed {
+        /// Milliseconds from the event.
+        ms: u32,
+    },
+}
+
+/// An operator's promise about a block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pin {
+    /// None: evicted in its turn.
+    #[default]
+    None,
+    /// Evicted only when nothing unpinned can be.
+    Soft,
+    /// Never evicted; counted against a quota.
+    Hard,
+}
+
+/// How long a new block is to stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retain {
+    /// Promise to start with.
+    pub pin: Pin,
+    /// Milliseconds after which it is gone; `None` for no such limit. A block never outlives the parent it is stored
+    /// under: without it no prefix reaches it.
+    pub ttl_ms: Option<u64>,
+}
+
+/// What an entry's quota does when it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryClass {
+    /// Never evicted; a full quota refuses the write.
+    Kept,
+    /// Evicted when room is needed, least recently used first.
+    Cached,
+}
+
+/// Condition of an entry write or delete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnlyIf {
+    /// No condition.
+    #[default]
+    Always,
+    /// Nothing is stored under the key.
+    Absent,
+    /// Something is.
+    Present,
+    /// The stored entry has this version.
+    Version(u64),
+}
+
+/// An entry's bytes, shared and never copied.
+pub type EntryValue = Arc<[u8]>;
+
+/// A new entry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EntryPut {
+    /// The domain it belongs to.
+    pub domain: ArenaId,
+    /// Its key inside the domain.
+    pub key: Box<[u8]>,
+    /// Its bytes.
+    pub value: EntryValue,
+    /// Kept or cached.
+    pub class: EntryClass,
+    /// Milliseconds to live, or `None` for no limit.
+    pub ttl_ms: Option<u64>,
+    /// Condition.
+    pub only_if: OnlyIf,
+}
+
+impl fmt::Debug for EntryPut {
+    /// Sizes only: entries are users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryPut")
+            .field("domain", &self.domain)
+            .field("key_bytes", &self.key.len())
+            .field("value_bytes", &self.value.len())
+            .field("class", &self.class)
+            .field("ttl_ms", &self.ttl_ms)
+            .field("only_if", &self.only_if)
+            .finish()
+    }
+}
+
+/// A block that a writer wants to fill.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReserveBlock {
+    /// Its key.
+    pub key: BlockKey,
+    /// The block before it in its chain. Only the declared parent is ever taken for one.
+    pub parent: Option<BlockKey>,
+    /// The arena its pages come from.
+    pub arena: ArenaId,
+    /// Its header; `payload_bytes` decides the pages.
+    pub header: BlockHeader,
+    /// How long it is to stay once committed.
+    pub retain: Retain,
+    /// How long the reservation may stay open.
+    pub term: Term,
+}
+
+/// Everything that can happen to a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// How many leading blocks of `chain` are here. Answered by `Matched`.
+    Match {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Consecutive blocks of one chain, or several such pieces one after another.
+        chain: Vec<BlockKey>,
+        /// With a term, the matched blocks are leased together.
+        lease: Option<Term>,
+    },
+    /// Lend each of `keys`. Answered by `Lent`.
+    Get {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks wanted.
+        keys: Vec<BlockKey>,
+        /// Lend only the leading run: stop at the first block that is absent.
+        leading_only: bool,
+        /// Term of each block's lease.
+        term: Term,
+    },
+    /// Give pages to fill. Answered by `Reserved`, `Known`, `NotAdmitted` or `Refused`.
+    Reserve {
+        /// Caller's number.
+        ticket: Ticket,
+        /// The block.
+        block: Box<ReserveBlock>,
+    },
+    /// The reserved pages are filled: make the block visible. Answered by `Stored`, `Known` or `Refused`.
+    Commit {
+        /// Caller's number.
+        ticket: Ticket,
+        /// What was reserved.
+        reservation: ReservationId,
+    },
+    /// The reserved pages will not be filled. Unknown numbers are ignored.
+    Abort {
+        /// What was reserved.
+        reservation: ReservationId,
+    },
+    /// A lease ends. Unknown numbers are ignored.
+    Release {
+        /// What was lent.
+        lease: LeaseId,
+    },
+    /// The deepest of these blocks was used elsewhere (a request served from a copy); its ancestors count with it.
+    Touch {
+        /// Blocks used.
+        keys: Vec<BlockKey>,
+    },
+    /// Change the pins of blocks. Answered by `Pinned`.
+    Pin {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks meant.
+        keys: Vec<BlockKey>,
+        /// New pin.
+        pin: Pin,
+    },
+    /// Remove blocks, whatever their pins. Leased pages are freed by the last release. Answered by `Removed`.
+    Remove {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks meant.
+        keys: Vec<BlockKey>,
+    },
+    /// Remove everything of a domain: blocks, open reservations' right to commit, entries. Answered by `Purged`.
+    Purge {
+        /// Caller's number.
+        ticket: Ticket,
+        /// The domain.
+        arena: ArenaId,
+    },
+    /// Read an entry. Answered by `Entry`.
+    EntryGet {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Its domain.
+        domain: ArenaId,
+        /// Its key.
+        key: Box<[u8]>,
+    },
+    /// Write an entry. Answered by `EntryStored`, `EntryConflict` or `EntryRefused`.
+    EntryPut {
+        /// Caller's number.
+        ticket: Ticket,
+        /// The entry.
+        put: EntryPut,
+    },
+    /// Delete an entry. Answered by `EntryDeleted` or `EntryConflict`.
+    EntryDelete {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Its domain.
+        domain: ArenaId,
+        /// Its key.
+        key: Box<[u8]>,
+        /// Condition.
+        only_if: OnlyIf,
+    },
+    /// Free room ahead of need. Answered by `Evicted`.
+    Evict {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Stop when this many bytes are free again.
+        bytes_goal: u64,
+        /// and this many tokens.
+        tokens_goal: u64,
+        /// Victims at most.
+        batch_max: u32,
+    },
+    /// Time has passed. Sent now and then; makes expiry and purges go on without other events.
+    Tick,
+    /// New limits. Answered by `Resized`.
+    Resize {
+        /// Caller's number.
+        ticket: Ticket,
+        /// New limits.
+        budget: Budget,
+    },
+}
