@@ -1,0 +1,272 @@
+//! A YAML file as a tree of words with their places, and the tree as given values.
+//!
+//! The parser refuses duplicate keys, alias bombs and more than one document. This module must never know what a key
+//! means: it looks each path up in the table. It keeps scalars as they were typed, so that `1.10` stays `1.10`.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+use crate::key::SERVICES_SECTION;
+use crate::problem::{Origin, Problem};
+use crate::source::{Heard, Layer, Place, Target};
+
+/// More keys than a settings file can mean; services are the only open-ended mapping.
+const ENTRIES_MAX: usize = 10_000;
+
+/// One vertex of the tree.
+enum Node {
+    /// Nothing was written, or `null`.
+    Nothing,
+    /// A string, quoted or plain.
+    Text(String),
+    /// A plain number or truth value, read by the parser; how it was typed is taken from the source.
+    Plain(String),
+    /// A list.
+    List,
+    /// Words and what stands beside them.
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+/// One file being read.
+struct Reader<'a> {
+    name: &'a str,
+    text: &'a str,
+    layer: Layer,
+    heard: &'a mut Heard,
+}
+
+/// Reads `text`, which came from the file `name`.
+pub(crate) fn read(name: &str, text: &str, layer: Layer, heard: &mut Heard) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let options = serde_saphyr::options! { with_snippet: false };
+    match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options) {
+        Ok(Some(root)) => Reader {
+            name,
+            text,
+            layer,
+            heard,
+        }
+        .root(&root),
+        Ok(None) => {}
+        Err(error) => {
+            let (line, column) = error
+                .location()
+                .map_or((0, 0), |place| (place.line(), place.column()));
+            heard.problems.push(Problem {
+                code: "config.bad_yaml",
+                key: String::new(),
+                origin: Origin::File {
+                    path: name.to_owned(),
+                    line,
+                    column,
+                },
+                given: None,
+                reason: plain_reason(&error),
+                hint: None,
+            });
+        }
+    }
+}
+
+/// The parser's words without its own "at line, column", which the origin already tells.
+fn plain_reason(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or("is not YAML");
+    let text = text.split(" at line ").next().unwrap_or(text);
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    format!(
+        "is not valid YAML: {}",
+        text.trim_end_matches([':', ',', '.', ' '])
+    )
+}
+
+impl<'a> Reader<'a> {
+    fn root(&mut self, root: &Spanned<Node>) {
+        match &root.value {
+            Node::Nothing => {}
+            Node::Map(pairs) => {
+                for (word, node) in pairs {
+                    self.section(word, node);
+                }
+            }
+            _ => self.refuse("", root.referenced, "must be a mapping of sections", None),
+        }
+    }
+
+    fn section(&mut self, word: &Spanned<String>, node: &Spanned<Node>) {
+        let path = word.value.as_str();
+        if Target::find(path).is_some() {
+            return self.leaf(path, word, node);
+        }
+        if !crate::key::sections().contains(&path) {
+            let place = self.place(path, word.referenced);
+            return self.heard.unknown(path, place);
+        }
+        match &node.value {
+            Node::Nothing => {}
+            Node::Map(pairs) if path == SERVICES_SECTION => {
+                for (name, node) in pairs {
+                    self.service(name, node);
+                }
+            }
+            Node::Map(pairs) => {
+                for (word, node) in pairs {
+                    self.leaf(&format!("{path}.{}", word.value), word, node);
+                }
+            }
+            _ => self.refuse(path, node.referenced, "must be a mapping of settings", None),
+        }
+    }
+
+    fn service(&mut self, name: &Spanned<String>, node: &Spanned<Node>) {
+        let path = format!("{SERVICES_SECTION}.{}", name.value);
+        let place = self.place(&path, name.referenced);
+        self.heard.hear_service(&name.value, place);
+        match &node.value {
+            Node::Nothing => {}
+            Node::Map(pairs) => {
+                for (word, node) in pairs {
+                    self.leaf(&format!("{path}.{}", word.value), word, node);
+                }
+            }
+            _ => self.refuse(
+                &path,
+                node.referenced,
+                "must be a mapping of settings",
+                None,
+            ),
+        }
+    }
+
+    fn leaf(&mut self, path: &str, word: &Spanned<String>, node: &Spanned<Node>) {
+        let Some(target) = Target::find(path) else {
+            let place = self.place(path, word.referenced);
+            return self.heard.unknown(path, place);
+        };
+        let text = match &node.value {
+            Node::Nothing => return,
+            Node::Text(text) => text.as_str(),
+            Node::Plain(parsed) => self.typed(node.defined).unwrap_or(parsed),
+            Node::List => {
+                return self.refuse(path, node.referenced, "must be one value, not a list", None);
+            }
+            Node::Map(_) => {
+                return self.refuse(
+                    path,
+                    node.referenced,
+                    "must be one value, not a mapping",
+                    None,
+                );
+            }
+        };
+        let place = self.place(path, node.referenced);
+        self.heard.hear(target, text, place);
+    }
+
+    /// The source text of a plain scalar.
+    fn typed(&self, location: Location) -> Option<&'a str> {
+        let span = location.span();
+        let start = usize::try_from(span.byte_offset()?).ok()?;
+        let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+        let text = self.text.get(start..end)?.trim();
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn place(&self, written: &str, location: Location) -> Place {
+        let (line, column) = (location.line(), location.column());
+        let origin = Origin::File {
+            path: self.name.to_owned(),
+            line,
+            column,
+        };
+        Place {
+            written: written.to_owned(),
+            origin,
+            layer: self.layer,
+        }
+    }
+
+    fn refuse(&mut self, path: &str, location: Location, reason: &str, hint: Option<&str>) {
+        let Place {
+            written, origin, ..
+        } = self.place(path, location);
+        self.heard.problems.push(Problem {
+            code: "config.wrong_type",
+            key: written,
+            origin,
+            given: None,
+            reason: reason.to_owned(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a setting")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Nothing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Plain(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Node::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            if pairs.len() >= ENTRIES_MAX {
+                return Err(A::Error::custom("a mapping has too many keys"));
+            }
+            pairs.push(pair);
+        }
+        Ok(Node::Map(pairs))
+    }
+}
