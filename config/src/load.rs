@@ -118,3 +118,6 @@ fn open(path: &Path, heard: &mut Heard) -> Option<String> {
         })
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

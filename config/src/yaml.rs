@@ -26,7 +26,7 @@ enum Node {
     /// A list.
     List,
     /// Words and what stands beside them.
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 /// One file being read.
