@@ -1,1 +1,30 @@
 //! Many nodes as one; today a real cluster of one, behind the handle that more nodes will keep.
+//!
+//! Responsible for members, slots, services' domains and their purges. It may use `actors`, `cache`
+//! and `config`; it must never know a protocol or a model.
+
+mod domains;
+mod handle;
+mod identity;
+mod membership;
+mod slots;
+mod status;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use ultrakv_actors::{
+    ActorInfo, ActorState, BlockPut, Deadline, Domain, EntryError, EntryOptions, LeasedBlock,
+    PutError, RequestError, ShardReport, Stored,
+};
+
+pub use domains::UnknownService;
+pub use handle::{ClusterHandle, ClusterPlan, ClusterStartError};
+pub use identity::NodeId;
+pub use membership::PurgeError;
+pub use slots::{Epoch, SlotMap, SlotRange};
+pub use status::{
+    Capacity, Check, ClusterStatus, Failover, Member, MemberState, Persistence, PurgeReport,
+    Quorum, Role, ServiceStatus,
+};

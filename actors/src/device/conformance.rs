@@ -1,0 +1,1 @@
+//! What every device must do, run over each of them.

@@ -1,0 +1,213 @@
+//! The handle: the one way from outside the actors to the cache of this node.
+//!
+//! Cloneable, without an `ActorRef`. Each call takes a permit or is told `Busy`, carries a deadline,
+//! sends at most one message a shard, and ends when the shard's life ends. It must never know a
+//! service, a slot or a protocol.
+
+mod blocks;
+mod entries;
+mod gate;
+mod put;
+
+use std::sync::Arc;
+
+use futures::future::{join_all, try_join_all};
+use metrics::{Histogram, histogram};
+use ultrakv_cache::{ArenaId, BlockAddress};
+
+pub use entries::{EntryError, EntryOptions};
+pub(crate) use gate::Gate;
+pub use put::{BlockPut, PutError, Stored};
+
+use crate::RequestError;
+use crate::clock::Deadline;
+use crate::placement::Placement;
+use crate::shard::{ArenaPurge, Arenas, ShardMsg, ShardPort, ShardReport};
+use crate::telemetry;
+
+/// The cache of this node.
+#[derive(Clone)]
+pub struct CacheHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shards: Arc<[Arc<ShardPort>]>,
+    placement: Placement,
+    arenas: Arc<Arenas>,
+    seconds: Seconds,
+}
+
+/// Time from call to answer, by operation.
+struct Seconds {
+    match_prefix: Histogram,
+    get: Histogram,
+    put: Histogram,
+    entry_get: Histogram,
+    entry_put: Histogram,
+}
+
+/// The part of a request that goes to one shard.
+struct Part {
+    shard: usize,
+    /// Places in the request, in order.
+    places: Vec<usize>,
+}
+
+impl CacheHandle {
+    pub(crate) fn new(
+        shards: Arc<[Arc<ShardPort>]>,
+        placement: Placement,
+        arenas: Arc<Arenas>,
+    ) -> Self {
+        let seconds = |operation: &'static str| histogram!(telemetry::REQUEST_SECONDS, "operation" => operation);
+        let seconds = Seconds {
+            match_prefix: seconds("match_prefix"),
+            get: seconds("get"),
+            put: seconds("put"),
+            entry_get: seconds("entry_get"),
+            entry_put: seconds("entry_put"),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                shards,
+                placement,
+                arenas,
+                seconds,
+            }),
+        }
+    }
+
+    /// How many shards the node has.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.inner.shards.len()
+    }
+
+    /// The node's budget in bytes.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        let shards = self.inner.shards.iter();
+        shards.map(|shard| shard.plan.config.budget.bytes_max).sum()
+    }
+
+    /// The node's budget in tokens; none when bytes alone bind.
+    #[must_use]
+    pub fn tokens_max(&self) -> Option<u64> {
+        let shards = self.inner.shards.iter();
+        shards
+            .map(|shard| shard.plan.config.budget.tokens_max)
+            .sum()
+    }
+
+    /// Opens an arena for a domain's blocks and entries. It takes up nothing until it is used.
+    #[must_use]
+    pub fn open_arena(&self) -> ArenaId {
+        self.inner.arenas.open()
+    }
+
+    /// Closes an arena for good and frees what it holds; pages that are being read go when their
+    /// readers are done. Outside the gate: an operator's act must not wait for clients.
+    ///
+    /// # Errors
+    /// When a shard did not confirm in time. The arena is closed all the same, and asking again is
+    /// harmless.
+    pub async fn purge(
+        &self,
+        arena: ArenaId,
+        deadline: Deadline,
+    ) -> Result<ArenaPurge, RequestError> {
+        self.inner.arenas.close(arena);
+        let purges = self.inner.shards.iter().map(|shard| async move {
+            match shard.ask(arena, deadline, ShardMsg::Purge).await {
+                Ok(purged) => Ok(purged),
+                // A life that ended took what it held along, and the next one finds the arena
+                // closed.
+                Err(unanswered) if unanswered.cause == RequestError::Stopped => {
+                    Ok(ArenaPurge::default())
+                }
+                Err(unanswered) => Err(unanswered.cause),
+            }
+        });
+        let mut sum = ArenaPurge::default();
+        for purged in join_all(purges).await {
+            let purged = purged?;
+            sum.blocks += purged.blocks;
+            sum.entries += purged.entries;
+        }
+        Ok(sum)
+    }
+
+    /// Every shard's figures, in order. Outside the gate: operators look when it is full.
+    ///
+    /// # Errors
+    /// When a shard did not answer.
+    pub async fn stats(&self, deadline: Deadline) -> Result<Vec<ShardReport>, RequestError> {
+        let reports = self.inner.shards.iter().map(|shard| async move {
+            let report = shard.ask((), deadline, ShardMsg::Stats).await;
+            report.map_err(RequestError::from)
+        });
+        try_join_all(reports).await
+    }
+
+    /// Cuts a request over the shards that its runs live in.
+    fn parts(&self, addresses: &[BlockAddress]) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        // Neighbours mostly share a run, whose shard is then known.
+        let mut last = None;
+        for (place, address) in addresses.iter().enumerate() {
+            let shard = match last {
+                Some((run, shard)) if run == address.run => shard,
+                _ => self.inner.placement.run(&address.run),
+            };
+            last = Some((address.run, shard));
+            match parts.iter_mut().find(|part| part.shard == shard) {
+                Some(part) => part.places.push(place),
+                None => parts.push(Part {
+                    shard,
+                    places: vec![place],
+                }),
+            }
+        }
+        parts
+    }
+
+    fn shard(&self, index: usize) -> Result<&Arc<ShardPort>, RequestError> {
+        // Placement names shards that exist; an error is kinder than a panic if it ever does not.
+        self.inner.shards.get(index).ok_or(RequestError::Stopped)
+    }
+}
+
+impl std::fmt::Debug for CacheHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheHandle")
+            .field("shards", &self.shards())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(any(test, feature = "chaos"))]
+impl CacheHandle {
+    /// Makes a shard panic while it handles a message.
+    pub fn panic_shard(&self, index: usize) {
+        let life = self.shard(index).and_then(|shard| shard.life());
+        let _ = life.and_then(|life| life.send(ShardMsg::Panic));
+    }
+
+    /// Holds a shard up from when this returns until the guard is dropped.
+    ///
+    /// # Errors
+    /// When the shard is not running.
+    pub async fn stall_shard(
+        &self,
+        index: usize,
+    ) -> Result<tokio::sync::oneshot::Sender<()>, RequestError> {
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let (guard, until) = tokio::sync::oneshot::channel();
+        self.shard(index)?
+            .life()?
+            .send(ShardMsg::Stall(begun, until))?;
+        begins.await.map_err(|_| RequestError::Stopped)?;
+        Ok(guard)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a node is told before it starts: plain values, and how a node's budget is cut over its
+//! shards.
+//!
+//! It must never know where the values come from, save for [`NodePlan::from_settings`].
+
+mod split;
+
+use std::sync::Arc;
+
+use ultrakv_cache::{Budget, PolicyKind, ShardConfig};
+use ultrakv_config::{CacheSettings, Devices};
+
+use crate::Entropy;
+use crate::clock::Clock;
+use crate::device::{Device, HostDevice};
+use crate::supervise::RestartLimit;
+
+pub use split::split;
+
+/// Below this a shard holds too few blocks to be worth one; `auto` makes fewer shards instead.
+pub const SHARD_BYTES_MIN: u64 = 64 << 20;
+
+/// The share of the budget that hard pins may take: half, so that a shard can always serve.
+const PIN_SHARE_DIVISOR: u64 = 2;
+
+/// Blocks that a shard's tables may describe: 16 Mi, at most 2 GiB of them.
+const BLOCKS_MAX: u64 = 1 << 24;
+
+/// How many requests and payload bytes may be in flight at one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateLimits {
+    /// Requests; the next one is told `Busy`.
+    pub requests_in_flight_max: usize,
+    /// Payload bytes of writes on their way into the shard.
+    pub payload_in_flight_bytes_max: u64,
+}
+
+impl Default for GateLimits {
+    /// A thousand requests are a few milliseconds of work for a shard; a quarter of a gibibyte is
+    /// some hundred blocks.
+    fn default() -> Self {
+        Self {
+            requests_in_flight_max: 1024,
+            payload_in_flight_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// How the eviction actor works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvictionPlan {
+    /// Time between looks at every shard.
+    pub tick_ms: u64,
+    /// Victims in one turn of a shard, which bounds how long its other requests wait: a victim
+    /// costs about a microsecond, and its pages a system call when they are given back.
+    pub batch_blocks_max: u32,
+}
+
+impl Default for EvictionPlan {
+    fn default() -> Self {
+        Self {
+            tick_ms: 500,
+            batch_blocks_max: 64,
+        }
+    }
+}
+
+/// One device that a shard lives on.
+#[derive(Clone, Debug)]
+pub struct DevicePlan {
+    /// Its share of the budget and of the runs, against the other devices' weights.
+    pub weight: u32,
+    /// What gives it memory.
+    pub device: Arc<dyn Device>,
+}
+
+/// Everything a node's cache is told.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// The whole node's limits; cut over the devices by weight, to the last byte.
+    pub budget: Budget,
+    /// Bytes of a page.
+    pub page_bytes: u32,
+    /// Eviction order.
+    pub policy: PolicyKind,
+    /// The devices, one shard each; at least one.
+    pub devices: Vec<DevicePlan>,
+    /// Limits of each shard's gate.
+    pub gate: GateLimits,
+    /// How eviction works.
+    pub eviction: EvictionPlan,
+    /// Each supervisor's patience.
+    pub restarts: RestartLimit,
+    /// The time.
+    pub clock: Clock,
+    /// Where boot ids and secrets are drawn.
+    pub entropy: Entropy,
+}
+
+/// One shard's part of the plan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardPlan {
+    pub(crate) config: ShardConfig,
+    pub(crate) gate: GateLimits,
+}
+
+impl NodePlan {
+    /// A plan for host memory: this many shards over this budget, everything else by default.
+    #[must_use]
+    pub fn host(budget: Budget, page_bytes: u32, shards: u32) -> Self {
+        let device: Arc<dyn Device> = Arc::new(HostDevice::new(page_bytes));
+        let devices = (0..shards.max(1)).map(|_| DevicePlan {
+            weight: 1,
+            device: Arc::clone(&device),
+        });
+        Self {
+            budget,
+            page_bytes,
+            policy: PolicyKind::Lru,
+            devices: devices.collect(),
+            gate: GateLimits::default(),
+            eviction: EvictionPlan::default(),
+            restarts: RestartLimit::default(),
+            clock: Clock::machine(),
+            entropy: Entropy::machine(),
+        }
+    }
+
+    /// The plan that the settings ask for.
+    #[must_use]
+    pub fn from_settings(settings: &CacheSettings) -> Self {
+        let budget = Budget {
+            tokens_max: settings.tokens_max,
+            entry_bytes_max: settings.entry_bytes_max,
+            watermark_high: per_mille(settings.watermark_high),
+            watermark_low: per_mille(settings.watermark_low),
+            ..Budget::of_bytes(settings.bytes_max)
+        };
+        let shards = match settings.devices {
+            Devices::Count(count) => count,
+            Devices::Auto => auto_shards(settings.bytes_max),
+        };
+        let policy = match settings.strategy.policy() {
+            ultrakv_config::Policy::Lru => PolicyKind::Lru,
+            ultrakv_config::Policy::Lfu => PolicyKind::Lfu,
+        };
+        Self {
+            policy,
+            ..Self::host(budget, settings.page_bytes, shards)
+        }
+    }
+
+    /// The devices' weights, in order.
+    pub(crate) fn weights(&self) -> Vec<u32> {
+        self.devices.iter().map(|device| device.weight).collect()
+    }
+
+    /// Each shard's part, in the devices' order. Sums are exactly the node's limits.
+    pub(crate) fn shards(&self) -> Vec<ShardPlan> {
+        let weights = self.weights();
+        let bytes = split(self.budget.bytes_max, &weights);
+        let entry_bytes = split(self.budget.entry_bytes_max, &weights);
+        let tokens = self.budget.tokens_max.map(|tokens| split(tokens, &weights));
+        let part = |parts: &[u64], index: usize| parts.get(index).copied().unwrap_or(0);
+
+        let shard = |index| {
+            let bytes_max = part(&bytes, index);
+            let blocks_max = (bytes_max / u64::from(self.page_bytes.max(1))).clamp(1, BLOCKS_MAX);
+            let budget = Budget {
+                bytes_max,
+                tokens_max: tokens.as_deref().map(|tokens| part(tokens, index)),
+                entry_bytes_max: part(&entry_bytes, index).min(bytes_max),
+                blocks_max: u32::try_from(blocks_max).unwrap_or(u32::MAX),
+                pin_bytes_max: bytes_max / PIN_SHARE_DIVISOR,
+                watermark_high: self.budget.watermark_high,
+                watermark_low: self.budget.watermark_low,
+            };
+            ShardPlan {
+                config: ShardConfig {
+                    page_bytes: self.page_bytes,
+                    policy: self.policy,
+                    ..ShardConfig::new(budget)
+                },
+                gate: self.gate,
+            }
+        };
+        (0..self.devices.len()).map(shard).collect()
+    }
+}
+
+/// One shard a core, but none smaller than it is worth.
+fn auto_shards(bytes_max: u64) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let worth = bytes_max / SHARD_BYTES_MIN;
+    let shards = worth.clamp(1, u64::try_from(cores).unwrap_or(1));
+    u32::try_from(shards).unwrap_or(1)
+}
+
+/// A share in `0.0..=1.0` as the cache counts it.
+fn per_mille(share: f64) -> u16 {
+    // Found by comparing rather than by casting, which would have to be excused.
+    let steps = share.clamp(0.0, 1.0) * 1000.0;
+    (0..=1000_u16)
+        .find(|step| f64::from(*step) + 0.5 > steps)
+        .unwrap_or(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_shards_budgets_sum_to_the_nodes(
+            bytes in 0_u64..1 << 50,
+            tokens in 0_u64..1 << 40,
+            weights in prop::collection::vec(0_u32..100, 1..20),
+        ) {
+            let mut plan = NodePlan::host(Budget::of_bytes(bytes), 4096, 1);
+            plan.budget.tokens_max = Some(tokens);
+            let device = plan.devices.remove(0).device;
+            plan.devices = weights
+                .iter()
+                .map(|weight| DevicePlan { weight: *weight, device: Arc::clone(&device) })
+                .collect();
+            let shards = plan.shards();
+            let sum = |of: fn(&Budget) -> u64| -> u64 {
+                shards.iter().map(|shard| of(&shard.config.budget)).sum()
+            };
+            prop_assert_eq!(sum(|budget| budget.bytes_max), bytes);
+            prop_assert_eq!(sum(|budget| budget.tokens_max.unwrap()), tokens);
+            prop_assert!(sum(|budget| budget.entry_bytes_max) <= plan.budget.entry_bytes_max);
+        }
+    }
+
+    #[test]
+    fn auto_makes_no_shard_smaller_than_it_is_worth() {
+        assert_eq!(auto_shards(0), 1);
+        assert_eq!(auto_shards(SHARD_BYTES_MIN), 1);
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(usize::try_from(auto_shards(u64::MAX)).unwrap(), cores);
+    }
+
+    #[test]
+    fn shares_become_per_mille() {
+        for (share, expected) in [
+            (0.0, 0),
+            (0.95, 950),
+            (0.9, 900),
+            (1.0, 1000),
+            (7.0, 1000),
+            (0.0004, 0),
+        ] {
+            assert_eq!(per_mille(share), expected, "{share}");
+        }
+    }
+}

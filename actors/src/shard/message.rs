@@ -1,0 +1,136 @@
+//! What a shard is asked, and what it hands out.
+//!
+//! Payload never travels in a message: a reader is lent pages, a writer is given pages to fill. It
+//! must never know how a question is answered.
+
+use tokio::sync::oneshot;
+use ultrakv_cache::{
+    ArenaId, BlockKey, EntryPut, EntryRead, EntryRefusal, OnlyIf, Pin, PinOutcome, PutRefusal,
+    ReservationId, ReserveBlock,
+};
+
+use super::lease::{LentBlock, Reservation};
+use super::report::ShardReport;
+use crate::RequestError;
+use crate::clock::Deadline;
+
+/// A question, until when it is worth answering, and where to.
+pub(crate) struct Ask<Q, A> {
+    pub(crate) question: Q,
+    pub(crate) deadline: Deadline,
+    pub(crate) reply: oneshot::Sender<Result<A, RequestError>>,
+}
+
+/// What a shard is told. Questions come through the gate; the rest is bounded by what is noted.
+pub(crate) enum ShardMsg {
+    /// How many leading blocks are here?
+    Match(Ask<Vec<BlockKey>, usize>),
+    /// Lend blocks.
+    Get(Ask<Wanted, Vec<Option<LentBlock>>>),
+    /// Give pages to fill.
+    Reserve(Ask<Box<ReserveBlock>, Reserved>),
+    /// The pages are filled. Without a deadline of its own: the work is done.
+    Commit {
+        reservation: ReservationId,
+        reply: oneshot::Sender<Committed>,
+    },
+    /// The pages will not be filled. At most one for each reservation, which the gate bounds.
+    Abort { reservation: ReservationId },
+    /// Some readers are done. At most one at a time.
+    Released,
+    /// Change pins.
+    Pin(Ask<(Vec<BlockKey>, Pin), Vec<PinOutcome>>),
+    /// Drop blocks.
+    Remove(Ask<Vec<BlockKey>, u32>),
+    /// Drop a domain. From the membership actor, which asks for one at a time.
+    Purge(Ask<ArenaId, ArenaPurge>),
+    /// Read an entry.
+    EntryGet(Ask<(ArenaId, Box<[u8]>), Option<EntryRead>>),
+    /// Write an entry.
+    EntryPut(Ask<EntryPut, Result<EntryWritten, EntryRefusal>>),
+    /// Delete an entry.
+    EntryDelete(Ask<(ArenaId, Box<[u8]>, OnlyIf), EntryWritten>),
+    /// Let time pass, and free some room. From the eviction actor, which waits for the answer.
+    Evict(Ask<Turn, Relief>),
+    /// Report.
+    Stats(Ask<(), ShardReport>),
+    /// Panic, in the middle of handling a message.
+    #[cfg(any(test, feature = "chaos"))]
+    Panic,
+    /// Take this long to handle a message; the sender learns when it begins.
+    #[cfg(any(test, feature = "chaos"))]
+    Stall(oneshot::Sender<()>, oneshot::Receiver<()>),
+}
+
+impl ractor::Message for ShardMsg {}
+
+/// Blocks that a reader wants.
+pub(crate) struct Wanted {
+    /// Where the reader's blocks lie: a block in any other arena is none of its business.
+    pub(crate) arena: ArenaId,
+    pub(crate) keys: Vec<BlockKey>,
+    /// Only those before the first that is absent.
+    pub(crate) leading_only: bool,
+}
+
+/// The answer to a reservation.
+pub(crate) enum Reserved {
+    /// Fill these pages.
+    Pages(Reservation),
+    /// The block is here already.
+    Known,
+    /// Not wanted, or the device failed.
+    NotAdmitted,
+    /// Cannot be stored.
+    Refused(PutRefusal),
+}
+
+/// The answer to a commit.
+pub(crate) enum Committed {
+    /// Visible.
+    Stored,
+    /// Somebody was first.
+    Known,
+    /// Not stored after all.
+    Refused(PutRefusal),
+}
+
+/// What became of an entry's write or deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryWritten {
+    /// Written, at this version.
+    Stored { version: u64 },
+    /// Deleted, or there was nothing.
+    Deleted { existed: bool },
+    /// Not written: its domain was purged.
+    Purged,
+    /// The condition does not hold; this version is stored.
+    Conflict { version: Option<u64> },
+}
+
+/// What a purge dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaPurge {
+    /// Blocks that were visible.
+    pub blocks: u64,
+    /// Entries that were.
+    pub entries: u64,
+}
+
+/// One turn of eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Victims at most.
+    pub(crate) batch_blocks_max: u32,
+    /// Whether earlier turns began: then down to the low watermark, else only from the high one.
+    pub(crate) begun: bool,
+}
+
+/// What a turn of eviction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Relief {
+    /// Victims.
+    pub(crate) blocks: u32,
+    /// Whether the shard is still above its low watermark and another turn may help.
+    pub(crate) more: bool,
+}

@@ -1,0 +1,211 @@
+//! What outlives a shard's lives: its gate, its device, and the way to its present life.
+//!
+//! Handles and the eviction actor reach a shard through its port only; the supervisor's restarts
+//! put a new [`Life`] into it. It must never know what a request asks for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use ractor::ActorRef;
+use tokio::sync::{oneshot, watch};
+use ultrakv_cache::LeaseId;
+
+use super::message::{Ask, ShardMsg};
+use crate::clock::{Clock, Deadline};
+use crate::device::{Device, Region, TierError};
+use crate::handle::Gate;
+use crate::plan::ShardPlan;
+use crate::telemetry;
+use crate::{BootId, RequestError};
+
+/// The fixed place of one shard in the node.
+#[derive(Debug)]
+pub(crate) struct ShardPort {
+    pub(crate) index: usize,
+    pub(crate) plan: ShardPlan,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) gate: Gate,
+    pub(crate) clock: Clock,
+    /// Whoever holds this owns the shard's memory: a new life waits until the last one's arenas
+    /// are given back, so that two lives never fill one budget.
+    pub(crate) memory: Arc<tokio::sync::Mutex<()>>,
+    /// Set while the eviction actor was told of pressure and has not looked yet.
+    pub(crate) pressed: AtomicBool,
+    life: ArcSwapOption<Life>,
+    retired: Mutex<Vec<Weak<Region>>>,
+}
+
+/// One life of a shard, as its callers see it.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) boot_id: BootId,
+    actor: ActorRef<ShardMsg>,
+    /// Closes when the life's state is dropped.
+    over: watch::Receiver<()>,
+    /// Leases whose readers are done. At most one message says that there are some, so the mailbox
+    /// grows by one; the list is as long as the leases that were handed out, at most.
+    released: Mutex<Vec<LeaseId>>,
+}
+
+/// A request that got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unanswered {
+    pub(crate) cause: RequestError,
+    /// Whether it may have been carried out all the same.
+    pub(crate) sent: bool,
+}
+
+impl From<Unanswered> for RequestError {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.cause
+    }
+}
+
+impl ShardPort {
+    pub(crate) fn new(
+        index: usize,
+        plan: ShardPlan,
+        device: Arc<dyn Device>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            index,
+            gate: Gate::new(&plan.gate),
+            plan,
+            device,
+            clock,
+            memory: Arc::default(),
+            pressed: AtomicBool::new(false),
+            life: ArcSwapOption::empty(),
+            retired: Mutex::default(),
+        }
+    }
+
+    /// The present life; none before the first one.
+    pub(crate) fn life(&self) -> Result<Arc<Life>, RequestError> {
+        self.life.load_full().ok_or(RequestError::Stopped)
+    }
+
+    /// Makes a life the present one.
+    pub(crate) fn begin(&self, life: Arc<Life>) {
+        self.pressed.store(false, Ordering::SeqCst);
+        self.life.store(Some(life));
+    }
+
+    /// Remembers a region that ended while it may still be read.
+    pub(crate) fn retire(&self, region: &Arc<Region>) {
+        region.retire();
+        if region.claimed_bytes() > 0 {
+            self.retired.lock().push(Arc::downgrade(region));
+        }
+    }
+
+    /// Bytes of ended regions that readers still hold: taken off the present life's budget.
+    pub(crate) fn residue_bytes(&self) -> u64 {
+        let mut retired = self.retired.lock();
+        let mut residue = 0;
+        retired.retain(|region| {
+            let claimed = region.upgrade().map_or(0, |region| region.claimed_bytes());
+            residue += claimed;
+            claimed > 0
+        });
+        residue
+    }
+
+    /// Notes a failure of the device: a miss to the caller, a line and a metric to the operator.
+    pub(crate) fn tier_failed(&self, what: &str, error: &TierError) {
+        tracing::warn!(shard = self.index, %error, "{what}");
+        telemetry::tier_failed(self.index, error.code());
+    }
+
+    /// Asks the present life and waits for the answer. The caller holds a permit.
+    pub(crate) async fn ask<Q, A>(
+        &self,
+        question: Q,
+        deadline: Deadline,
+        message: impl FnOnce(Ask<Q, A>) -> ShardMsg,
+    ) -> Result<A, Unanswered> {
+        let unsent = |cause| Unanswered { cause, sent: false };
+        let life = self.life().map_err(unsent)?;
+        if deadline.passed(self.clock.now()) {
+            return Err(unsent(RequestError::Deadline));
+        }
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask {
+            question,
+            deadline,
+            reply,
+        };
+        life.send(message(ask)).map_err(unsent)?;
+        match self.answer(&life, answer, deadline).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The shard says that it did not begin.
+            Ok(Err(cause)) => Err(unsent(cause)),
+            Err(cause) => Err(Unanswered { cause, sent: true }),
+        }
+    }
+
+    /// Waits for an answer, the end of the life that owes it, or the deadline: whichever is first.
+    pub(crate) async fn answer<A>(
+        &self,
+        life: &Life,
+        answer: oneshot::Receiver<A>,
+        deadline: Deadline,
+    ) -> Result<A, RequestError> {
+        let mut over = life.over.clone();
+        tokio::select! {
+            // An answer that was given counts, even when the life ended right after.
+            biased;
+            answer = answer => answer.map_err(|_| RequestError::Stopped),
+            // A message that is sent while the mailbox closes can be left in it for good, with its
+            // reply port: the end of the life is an answer of its own.
+            _ = over.changed() => Err(RequestError::Stopped),
+            () = tokio::time::sleep(self.clock.remaining(deadline)) => Err(RequestError::Deadline),
+        }
+    }
+}
+
+impl Life {
+    /// A life and the thing whose drop ends it.
+    pub(crate) fn new(
+        boot_id: BootId,
+        actor: ActorRef<ShardMsg>,
+    ) -> (Arc<Self>, watch::Sender<()>) {
+        let (end, over) = watch::channel(());
+        let life = Self {
+            boot_id,
+            actor,
+            over,
+            released: Mutex::default(),
+        };
+        (Arc::new(life), end)
+    }
+
+    /// Sends a message, or says that this life is over.
+    pub(crate) fn send(&self, message: ShardMsg) -> Result<(), RequestError> {
+        self.actor
+            .send_message(message)
+            .map_err(|_| RequestError::Stopped)
+    }
+
+    /// Notes that a reader is done. Never waits and is never lost: the list is drained by the
+    /// message that the first note sends. After the life's end nobody reads it, rightly so.
+    pub(crate) fn release(&self, lease: LeaseId) {
+        let first = {
+            let mut released = self.released.lock();
+            released.push(lease);
+            released.len() == 1
+        };
+        if first {
+            // A life that is over has nothing left to release.
+            let _ = self.send(ShardMsg::Released);
+        }
+    }
+
+    /// Takes all leases whose readers are done.
+    pub(crate) fn take_released(&self) -> Vec<LeaseId> {
+        std::mem::take(&mut self.released.lock())
+    }
+}

@@ -1,0 +1,210 @@
+//! One life of a shard: its state machine, its arenas, and how effects are carried out.
+//!
+//! Everything here happens between two messages, so no lock is held and nothing waits. It must
+//! never touch a payload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{OwnedMutexGuard, watch};
+use ultrakv_cache::{
+    ArenaId, Budget, Effect, Event, Extents, Lent, PageRange, Shard, ShardConfig, Ticket,
+};
+
+use super::arenas::Arenas;
+use super::budget::less_residue;
+use super::lease::{Lease, LentBlock};
+use super::meters::Meters;
+use super::port::{Life, ShardPort};
+use super::report::ShardReport;
+use crate::device::{Claim, Pages, Region, TierError};
+use crate::eviction::EvictionPort;
+
+/// What every life of a shard is given; outlives them all.
+#[derive(Clone)]
+pub(crate) struct ShardLink {
+    pub(crate) port: Arc<ShardPort>,
+    pub(crate) arenas: Arc<Arenas>,
+    pub(crate) eviction: Arc<EvictionPort>,
+}
+
+/// One life of a shard.
+pub(crate) struct ShardState {
+    pub(super) link: ShardLink,
+    pub(super) life: Arc<Life>,
+    pub(super) shard: Shard,
+    /// The limits that hold: the plan's, less what readers hold of earlier lives.
+    pub(super) budget: Budget,
+    pub(super) meters: Meters,
+    regions: BTreeMap<ArenaId, Arc<Region>>,
+    effects: Vec<Effect>,
+    last_ticket: u64,
+    // Dropped after the regions are retired, in this order: callers learn of the end, and the next
+    // life may begin.
+    _end: watch::Sender<()>,
+    _memory: OwnedMutexGuard<()>,
+}
+
+impl ShardState {
+    pub(super) fn new(
+        link: ShardLink,
+        life: Arc<Life>,
+        end: watch::Sender<()>,
+        memory: OwnedMutexGuard<()>,
+    ) -> Self {
+        let plan = link.port.plan.config;
+        let budget = less_residue(plan.budget, link.port.residue_bytes());
+        let meters = Meters::new(link.port.index, link.port.device.tier());
+        Self {
+            life,
+            // An arena keeps its full size, since the budget grows back as old readers leave.
+            shard: Shard::new(ShardConfig { budget, ..plan }),
+            budget,
+            meters,
+            regions: BTreeMap::new(),
+            effects: Vec::new(),
+            last_ticket: 0,
+            link,
+            _end: end,
+            _memory: memory,
+        }
+    }
+
+    /// Feeds an event that is answered; carries out all effects and gives the answer.
+    ///
+    /// # Panics
+    /// When the state machine gives no answer, against its contract: the supervisor restarts the
+    /// shard, and the caller is told that it stopped.
+    pub(super) fn ask(&mut self, event: impl FnOnce(Ticket) -> Event) -> Effect {
+        self.last_ticket += 1;
+        let answer = self.feed(event(Ticket(self.last_ticket)));
+        answer.unwrap_or_else(|| unreachable!("a question to the shard was not answered"))
+    }
+
+    /// Feeds an event; carries out its effects and gives the one that is an answer.
+    pub(super) fn feed(&mut self, event: Event) -> Option<Effect> {
+        let now = self.link.port.clock.now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.shard.handle(event, now, &mut effects);
+        let mut answer = None;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Discard { arena, pages } => self.discard(arena, pages),
+                Effect::ArenaClosed { arena } => self.close(arena),
+                Effect::Pressure { .. } => self.press(),
+                Effect::Matched { .. }
+                | Effect::Lent { .. }
+                | Effect::Reserved { .. }
+                | Effect::Stored { .. }
+                | Effect::Known { .. }
+                | Effect::NotAdmitted { .. }
+                | Effect::Refused { .. }
+                | Effect::Pinned { .. }
+                | Effect::Removed { .. }
+                | Effect::Purged { .. }
+                | Effect::Entry { .. }
+                | Effect::EntryStored { .. }
+                | Effect::EntryConflict { .. }
+                | Effect::EntryRefused { .. }
+                | Effect::EntryDeleted { .. }
+                | Effect::Evicted { .. }
+                | Effect::Resized { .. } => answer = Some(effect),
+            }
+        }
+        self.effects = effects;
+        answer
+    }
+
+    fn discard(&self, arena: ArenaId, pages: PageRange) {
+        let Some(region) = self.regions.get(&arena) else {
+            return;
+        };
+        if let Err(error) = region.discard(pages.first..pages.end()) {
+            self.link
+                .port
+                .tier_failed("pages were not given back", &error);
+        }
+    }
+
+    fn close(&mut self, arena: ArenaId) {
+        if let Some(region) = self.regions.remove(&arena) {
+            self.link.port.retire(&region);
+        }
+    }
+
+    /// Tells the eviction actor, once until it has looked.
+    fn press(&self) {
+        let port = &self.link.port;
+        if !port.pressed.swap(true, Ordering::SeqCst) {
+            self.link.eviction.pressure(port.index);
+        }
+    }
+
+    /// The region of an arena that has blocks.
+    ///
+    /// # Panics
+    /// When it was never opened: the state machine lends what was not reserved.
+    fn region(&self, arena: ArenaId) -> &Arc<Region> {
+        let region = self.regions.get(&arena);
+        region.unwrap_or_else(|| unreachable!("{arena:?} was never opened"))
+    }
+
+    /// The region of an arena, opened if need be.
+    pub(super) fn open(&mut self, arena: ArenaId) -> Result<Arc<Region>, TierError> {
+        if let Some(region) = self.regions.get(&arena) {
+            return Ok(Arc::clone(region));
+        }
+        let port = &self.link.port;
+        let label = format!("shard-{}-arena-{}", port.index, arena.0);
+        let config = &port.plan.config;
+        let memory = port.device.open(&label, config.arena_bytes)?;
+        let region = Arc::new(Region::new(memory, config.page_bytes));
+        self.regions.insert(arena, Arc::clone(&region));
+        Ok(region)
+    }
+
+    /// Hands a lent block out, or takes it back when it is not the reader's.
+    pub(super) fn lend(&self, lent: Lent, reader: ArenaId) -> Option<LentBlock> {
+        let lease = Lease::new(lent.lease, Arc::clone(&self.life));
+        if lent.arena != reader {
+            return None;
+        }
+        let claim = Claim::read(self.region(lent.arena), pages(&lent.extents));
+        Some(LentBlock::new(lent.header, claim, lease))
+    }
+
+    pub(super) fn report(&self) -> ShardReport {
+        let port = &self.link.port;
+        let memory = self.regions.values().map(|region| region.resident_bytes());
+        ShardReport {
+            shard: port.index,
+            tier: port.device.tier(),
+            boot_id: self.life.boot_id,
+            budget: self.budget,
+            stats: self.shard.stats(),
+            memory_bytes: memory.map(Result::unwrap_or_default).sum(),
+            claimed_bytes: self
+                .regions
+                .values()
+                .map(|region| region.claimed_bytes())
+                .sum(),
+            permits_used: port.gate.used(),
+        }
+    }
+}
+
+impl Drop for ShardState {
+    /// However this life ends, its pages go, save those that are being read.
+    fn drop(&mut self) {
+        for region in std::mem::take(&mut self.regions).into_values() {
+            self.link.port.retire(&region);
+        }
+    }
+}
+
+/// The cache's extents as claims count them.
+pub(super) fn pages(extents: &Extents) -> Pages {
+    let ranges = extents.as_slice().iter();
+    ranges.map(|range| range.first..range.end()).collect()
+}

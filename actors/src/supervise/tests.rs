@@ -1,0 +1,1 @@
+//! Tests of supervisors with actors that die on command.

@@ -1,0 +1,99 @@
+//! The names of this crate's metrics, and their handles.
+//!
+//! A handle is looked up once and then is one atomic operation. This module must never decide
+//! anything: a node without a recorder behaves the same.
+
+use metrics::Unit;
+
+/// Counter: blocks asked for and found. Labels: `shard`.
+pub const BLOCK_HITS: &str = "ultrakv_block_hits_total";
+/// Counter: blocks asked for and not found. Labels: `shard`.
+pub const BLOCK_MISSES: &str = "ultrakv_block_misses_total";
+/// Counter: blocks stored. Labels: `shard`.
+pub const BLOCKS_STORED: &str = "ultrakv_blocks_stored_total";
+/// Counter: blocks offered and not admitted. Labels: `shard`.
+pub const BLOCKS_NOT_ADMITTED: &str = "ultrakv_blocks_not_admitted_total";
+/// Counter: blocks gone by time. Labels: `shard`.
+pub const BLOCKS_EXPIRED: &str = "ultrakv_blocks_expired_total";
+/// Counter: entries asked for and found. Labels: `shard`.
+pub const ENTRY_HITS: &str = "ultrakv_entry_hits_total";
+/// Counter: entries asked for and not found. Labels: `shard`.
+pub const ENTRY_MISSES: &str = "ultrakv_entry_misses_total";
+/// Counter: blocks that left for room. Labels: `shard`.
+pub const BLOCKS_EVICTED: &str = "ultrakv_blocks_evicted_total";
+/// Gauge: blocks held. Labels: `shard`, `tier`.
+pub const BLOCKS: &str = "ultrakv_blocks";
+/// Gauge: bytes in use by blocks and entries. Labels: `shard`, `tier`.
+pub const BYTES_USED: &str = "ultrakv_bytes_used";
+/// Gauge: bytes that may be in use. Labels: `shard`, `tier`.
+pub const BYTES_BUDGET: &str = "ultrakv_bytes_budget";
+/// Gauge: memory that arenas really take up. Labels: `shard`, `tier`.
+pub const BYTES_RESIDENT: &str = "ultrakv_bytes_resident";
+/// Gauge: tokens in blocks held. Labels: `shard`.
+pub const TOKENS_USED: &str = "ultrakv_tokens_used";
+/// Gauge: entries held. Labels: `shard`.
+pub const ENTRIES: &str = "ultrakv_entries";
+/// Gauge: leases of readers. Labels: `shard`.
+pub const LEASES: &str = "ultrakv_leases";
+/// Gauge: requests in flight. Labels: `shard`.
+pub const PERMITS_USED: &str = "ultrakv_permits_used";
+/// Counter: requests turned away. Labels: `shard`.
+pub const BUSY: &str = "ultrakv_busy_total";
+/// Counter: failures of a device. Labels: `shard`, `code`.
+pub const TIER_ERRORS: &str = "ultrakv_tier_errors_total";
+/// Counter: actors started again. Labels: `kind`.
+pub const RESTARTS: &str = "ultrakv_actor_restarts_total";
+/// Histogram: seconds from a handle's call to its answer. Labels: `operation`.
+pub const REQUEST_SECONDS: &str = "ultrakv_request_seconds";
+
+/// Tells the recorder what the metrics mean; called once a node.
+pub(crate) fn describe() {
+    let counters = [
+        (BLOCK_HITS, "Blocks asked for and found"),
+        (BLOCK_MISSES, "Blocks asked for and not found"),
+        (BLOCKS_STORED, "Blocks stored"),
+        (BLOCKS_NOT_ADMITTED, "Blocks offered and not admitted"),
+        (BLOCKS_EVICTED, "Blocks that left for room"),
+        (BLOCKS_EXPIRED, "Blocks gone by time"),
+        (ENTRY_HITS, "Entries asked for and found"),
+        (ENTRY_MISSES, "Entries asked for and not found"),
+        (BUSY, "Requests turned away because too many were in flight"),
+        (TIER_ERRORS, "Failures of a device"),
+        (RESTARTS, "Actors started again"),
+    ];
+    for (name, text) in counters {
+        metrics::describe_counter!(name, text);
+    }
+    let gauges = [
+        (BLOCKS, Unit::Count, "Blocks held"),
+        (
+            BYTES_USED,
+            Unit::Bytes,
+            "Bytes in use by blocks and entries",
+        ),
+        (BYTES_BUDGET, Unit::Bytes, "Bytes that may be in use"),
+        (
+            BYTES_RESIDENT,
+            Unit::Bytes,
+            "Memory that arenas really take up",
+        ),
+        (TOKENS_USED, Unit::Count, "Tokens in blocks held"),
+        (ENTRIES, Unit::Count, "Entries held"),
+        (LEASES, Unit::Count, "Leases of readers"),
+        (PERMITS_USED, Unit::Count, "Requests in flight"),
+    ];
+    for (name, unit, text) in gauges {
+        metrics::describe_gauge!(name, unit, text);
+    }
+    metrics::describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from call to answer");
+}
+
+/// Notes that an actor is started again.
+pub(crate) fn restarted(kind: &'static str) {
+    metrics::counter!(RESTARTS, "kind" => kind).increment(1);
+}
+
+/// Notes a failure of a device.
+pub(crate) fn tier_failed(shard: usize, code: &'static str) {
+    metrics::counter!(TIER_ERRORS, "shard" => shard.to_string(), "code" => code).increment(1);
+}

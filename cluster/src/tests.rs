@@ -1,0 +1,1 @@
+//! Tests of a cluster of one over a real node.

@@ -1,0 +1,27 @@
+//! The published state of the cluster: one immutable value, replaced as a whole.
+//!
+//! Readers load it without waiting; the membership actor is the only writer and finds its own last
+//! word here after a restart. It must never be changed in place.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ultrakv_cache::ArenaId;
+
+use crate::domains::Domains;
+use crate::slots::SlotMap;
+use crate::status::Member;
+
+/// The cluster at one revision.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) revision: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) slots: SlotMap,
+    pub(crate) domains: Domains,
+    /// Arenas of purged generations that were not yet confirmed empty.
+    pub(crate) closing: Vec<ArenaId>,
+}
+
+/// The place where the present view is found.
+pub(crate) type Published = Arc<ArcSwap<View>>;
