@@ -3,14 +3,15 @@
 //! Handlers take [`Json`] and [`Query`] from here, never axum's own, so that invalid UTF-8, wrong types and unknown fields are told
 //! in one voice on every route. The size and pace of bodies is bounded before this file sees them (see `limits`).
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use http_body_util::LengthLimitError;
+use bytes::BytesMut;
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
 
+use crate::limits::{BodyGate, BodyRoom, discard};
 use crate::problem::Problem;
 
 /// A JSON body, complete and of the right shape.
@@ -22,17 +23,43 @@ pub struct Json<T>(pub T);
 pub struct Query<T>(pub T);
 
 /// A whole body as bytes, within the limits of the door.
-#[derive(Debug, Clone)]
-pub struct Body(pub Bytes);
+#[derive(Debug)]
+pub struct Body {
+    /// The bytes themselves.
+    pub bytes: Bytes,
+    /// The share of the door's memory they take while the handler works on them.
+    #[expect(dead_code, reason = "held for its end, never read")]
+    room: BodyRoom,
+}
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await;
-        bytes
-            .map(Self)
-            .map_err(|rejection| body_problem(&rejection))
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let Some(gate) = parts.extensions.get::<BodyGate>().cloned() else {
+            return Err(Problem::internal("body_unbounded"));
+        };
+        let expected = body
+            .size_hint()
+            .exact()
+            .and_then(|bytes| usize::try_from(bytes).ok());
+        let mut room = gate.room();
+        room.grow_to(expected.unwrap_or(0))?;
+        let mut bytes = BytesMut::with_capacity(expected.unwrap_or(0));
+        let mut frames = body.into_data_stream();
+        while let Some(frame) = frames.next().await {
+            let frame = frame.map_err(|_| body_broken())?;
+            if let Err(problem) = room.grow_to(bytes.len().saturating_add(frame.len())) {
+                discard(axum::body::Body::from_stream(frames));
+                return Err(problem);
+            }
+            bytes.extend_from_slice(&frame);
+        }
+        Ok(Self {
+            bytes: bytes.freeze(),
+            room,
+        })
     }
 }
 
@@ -48,8 +75,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             )
             .hint("send the header content-type: application/json"));
         }
-        let Body(bytes) = Body::from_request(request, state).await?;
-        parse_json(&bytes).map(Self)
+        let body = Body::from_request(request, state).await?;
+        parse_json(&body.bytes).map(Self)
     }
 }
 
@@ -111,27 +138,9 @@ fn json_problem(error: &serde_json::Error, path: Option<String>) -> Problem {
 }
 
 /// The problem of a body that could not be read to its end.
-fn body_problem(rejection: &BytesRejection) -> Problem {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
-    while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return body_too_large(None);
-        }
-        cause = error.source();
-    }
+fn body_broken() -> Problem {
     Problem::bad_request("body_broken", "the body ended before it was complete")
         .hint("send as many bytes as content-length says, or a complete chunked body")
-}
-
-/// 413, with the limit where it is known.
-#[must_use]
-pub(crate) fn body_too_large(limit_bytes: Option<u64>) -> Problem {
-    let detail = limit_bytes.map_or_else(
-        || "the body is larger than this route takes".to_owned(),
-        |limit| format!("the body is larger than {limit} bytes"),
-    );
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-        .hint("send less at once, or raise limits.body_bytes_max")
 }
 
 /// Whether the body says it is JSON.

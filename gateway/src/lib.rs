@@ -7,9 +7,14 @@
 
 pub mod auth;
 pub mod door;
+pub mod edge;
 pub mod extract;
+pub mod limits;
+pub mod openapi;
 pub mod problem;
 pub mod process;
+pub mod server;
+pub mod stack;
 pub mod state;
 
 pub use auth::Caller;
