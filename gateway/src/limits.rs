@@ -26,6 +26,9 @@ use crate::problem::Problem;
 /// Bodies that a door holds in memory at the same time, in units of the largest body.
 const BODIES_IN_MEMORY: u64 = 16;
 
+/// Descriptors that are kept for everything that is not a connection of the main door: the other door, arenas, files.
+const DESCRIPTORS_KEPT: usize = 512;
+
 /// The unit in which body memory is counted: permits are 32-bit numbers, and a KiB each lets them count 4 TiB.
 const BODY_UNIT_BYTES: usize = 1_024;
 
@@ -102,6 +105,28 @@ impl Limits {
         self.requests_max
             .saturating_sub(self.requests.available_permits())
     }
+}
+
+/// The connections that a door really keeps: what the settings ask for, and never so many that the process would run out of
+/// descriptors for everything else.
+#[must_use]
+pub(crate) fn connections_max(door: Door, asked: u32) -> usize {
+    let asked = usize::try_from(asked).unwrap_or(usize::MAX);
+    let Some(descriptors) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    else {
+        return asked;
+    };
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let possible = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1);
+    if possible < asked {
+        tracing::warn!(
+            door = door.name(),
+            asked,
+            possible,
+            "fewer connections than asked for: raise the limit of open files"
+        );
+    }
+    asked.min(possible)
 }
 
 /// The layer that holds a door to its bounds.

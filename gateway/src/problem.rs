@@ -4,6 +4,8 @@
 //! routes that speak `OpenAI`'s protocol, as that protocol's error object. A problem never holds a token, a key, a prompt or a
 //! path of the host, and never knows how an answer travels.
 
+mod convert;
+
 use std::borrow::Cow;
 
 use axum::Json;

@@ -22,6 +22,21 @@ pub use stats::{LatencyStats, ProcessStats, THROUGHPUT_WINDOW_S};
 pub struct Processor;
 
 impl Processor {
+    /// Starts the path.
+    #[expect(
+        clippy::unused_async,
+        clippy::missing_errors_doc,
+        reason = "first landing"
+    )]
+    pub async fn start(
+        _node: &ultrakv_actors::Node,
+        _cluster: ultrakv_cluster::ClusterHandle,
+        _engine: ultrakv_model::Engine,
+        _settings: &ultrakv_config::Settings,
+    ) -> Result<Self, ultrakv_actors::StartError> {
+        Ok(Self)
+    }
+
     /// The path's figures now.
     #[must_use]
     pub fn stats(&self) -> ProcessStats {

@@ -1,0 +1,85 @@
+//! What a client calls a block: any text or bytes, within bounds.
+//!
+//! A name means something only to the client that chose it. It is turned into a key under the caller's domain, so two services
+//! that choose one name have two blocks, and no name reaches a block of the process path.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use ultrakv_actors::Domain;
+use ultrakv_cache::{BlockAddress, BlockKey, opaque_key};
+use ultrakv_cluster::ClusterHandle;
+
+use crate::auth::Caller;
+use crate::problem::Problem;
+
+/// The longest name.
+pub(super) const NAME_BYTES_MAX: usize = 512;
+
+/// The longest salt.
+const SALT_BYTES_MAX: usize = 256;
+
+/// A caller's own separation inside its service: names under different salts are different blocks.
+pub(super) const SALT: &str = "x-ultrakv-salt";
+
+/// A block's name from the path of the request.
+#[derive(Debug, Clone)]
+pub(super) struct NameInPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(name) = path.map_err(|_| {
+            Problem::bad_request("name_invalid", "the name in the path is not valid UTF-8")
+                .hint("percent-encode the name; write binary names in hexadecimal")
+        })?;
+        check(name.as_bytes(), "key")?;
+        Ok(Self(name))
+    }
+}
+
+/// Refuses names out of bounds. `param` says where the name was.
+pub(super) fn check(name: &[u8], param: &str) -> Result<(), Problem> {
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    let told = format!(
+        "a name has 1 to {NAME_BYTES_MAX} bytes, this one has {}",
+        name.len()
+    );
+    Err(Problem::bad_request("name_invalid", told)
+        .hint("use a digest of the name")
+        .param(param))
+}
+
+/// The domain that the caller's names are resolved under.
+pub(super) fn domain(
+    cluster: &ClusterHandle,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> Result<Domain, Problem> {
+    let salt = match headers.get(SALT).map(|value| value.to_str()) {
+        None => None,
+        Some(Ok(salt)) if salt.len() <= SALT_BYTES_MAX => Some(salt),
+        Some(_) => {
+            let told = format!("a salt is visible ASCII of at most {SALT_BYTES_MAX} bytes");
+            return Err(Problem::bad_request("salt_invalid", told)
+                .hint("use a digest of the salt")
+                .param(SALT));
+        }
+    };
+    Ok(cluster.domain(&caller.service, salt)?)
+}
+
+/// The key of a name.
+pub(super) fn key(domain: &Domain, name: &[u8]) -> BlockKey {
+    opaque_key(&domain.effective, name)
+}
+
+/// Where the block of that name lives. Names tell nothing about neighbours, so each block is a run of its own.
+pub(super) fn address(domain: &Domain, name: &[u8]) -> BlockAddress {
+    let key = key(domain, name);
+    BlockAddress { key, run: key }
+}

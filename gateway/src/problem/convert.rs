@@ -1,0 +1,63 @@
+//! How the errors of the rooms below look to a caller. Kept apart from [`Problem`] so that it knows no room.
+
+use axum::http::StatusCode;
+use ultrakv_actors::{PutError, RequestError};
+use ultrakv_cache::PutRefusal;
+use ultrakv_cluster::{PurgeError, UnknownService};
+
+use super::Problem;
+
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
+        let status = match error {
+            RequestError::Busy => StatusCode::TOO_MANY_REQUESTS,
+            RequestError::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            RequestError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let problem = Self::new(status, error.code(), error.to_string()).hint(error.hint());
+        match error {
+            RequestError::Busy | RequestError::Stopped => problem.retry_after(1),
+            RequestError::Deadline => problem,
+        }
+    }
+}
+
+impl From<PutError> for Problem {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Refused(why) => Self::from(why),
+            PutError::Request(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<PutRefusal> for Problem {
+    fn from(why: PutRefusal) -> Self {
+        let status = match why {
+            PutRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            PutRefusal::NoRoom | PutRefusal::PinQuota => StatusCode::INSUFFICIENT_STORAGE,
+            PutRefusal::Malformed => StatusCode::BAD_REQUEST,
+            PutRefusal::Gone => StatusCode::CONFLICT,
+            // A kind that is newer than this door; nothing was stored, and trying again may do.
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, why.code(), why.to_string()).hint(why.hint())
+    }
+}
+
+impl From<UnknownService> for Problem {
+    fn from(error: UnknownService) -> Self {
+        // The caller was admitted under this name, so the settings have changed under it.
+        Self::new(StatusCode::FORBIDDEN, error.code(), error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<PurgeError> for Problem {
+    fn from(error: PurgeError) -> Self {
+        let status = match &error {
+            PurgeError::Unknown(unknown) => return Self::from(unknown.clone()),
+            PurgeError::Unconfirmed(cause) => Self::from(*cause).status(),
+        };
+        Self::new(status, error.code(), error.to_string()).hint(error.hint())
+    }
+}

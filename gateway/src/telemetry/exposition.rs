@@ -1,0 +1,139 @@
+//! Prometheus' text format, written from values at hand.
+//!
+//! # Source
+//! Prometheus documentation, *Exposition formats*, text format 0.0.4: one HELP and one TYPE line before a family's samples, all of a
+//! family's samples together.
+
+use std::fmt::Write;
+
+/// The media type of the format.
+pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A text under construction.
+#[derive(Debug)]
+pub(crate) struct Exposition {
+    text: String,
+}
+
+/// What kind of figure a family is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Summary,
+}
+
+/// Labels of one sample; values are ours and few, names are plain.
+pub(crate) type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Exposition {
+    /// A text that begins with what was rendered elsewhere.
+    pub(crate) fn over(recorded: &str) -> Self {
+        let mut text = recorded.to_owned();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Self { text }
+    }
+
+    /// A family with one sample that only grows.
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: f64) {
+        self.counters(name, help, &[(&[], value)]);
+    }
+
+    /// A family of samples that only grow.
+    pub(crate) fn counters(&mut self, name: &str, help: &str, samples: &[(Labels<'_>, f64)]) {
+        self.family(name, help, Kind::Counter, samples);
+    }
+
+    /// A family with one sample that goes up and down.
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.gauges(name, help, &[(&[], value)]);
+    }
+
+    /// A family of samples that go up and down.
+    pub(crate) fn gauges(&mut self, name: &str, help: &str, samples: &[(Labels<'_>, f64)]) {
+        self.family(name, help, Kind::Gauge, samples);
+    }
+
+    /// A family of quantiles with their sum and count.
+    pub(crate) fn summary(
+        &mut self,
+        name: &str,
+        help: &str,
+        quantiles: &[(&str, f64)],
+        (sum, count): (f64, u64),
+    ) {
+        self.head(name, help, Kind::Summary);
+        for (quantile, value) in quantiles {
+            self.sample(name, &[("quantile", quantile)], *value);
+        }
+        self.sample(&format!("{name}_sum"), &[], sum);
+        self.sample(&format!("{name}_count"), &[], crate::figures::float(count));
+    }
+
+    /// The finished text.
+    pub(crate) fn finish(self) -> String {
+        self.text
+    }
+
+    fn family(&mut self, name: &str, help: &str, kind: Kind, samples: &[(Labels<'_>, f64)]) {
+        self.head(name, help, kind);
+        for (labels, value) in samples {
+            self.sample(name, labels, *value);
+        }
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: Kind) {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Summary => "summary",
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: Labels<'_>, value: f64) {
+        self.text.push_str(name);
+        for (position, (label, text)) in labels.iter().enumerate() {
+            let text = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            let _ = write!(
+                self.text,
+                "{}{label}=\"{text}\"",
+                if position == 0 { '{' } else { ',' }
+            );
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_have_heads_and_labels_are_escaped() {
+        let mut exposition = Exposition::over("recorded_total 1");
+        exposition.counter("a_total", "What a is.", 3.0);
+        exposition.gauges(
+            "b",
+            "Two\nlines.",
+            &[(&[("x", "1"), ("y", "a\"b\\c\n")], 0.25)],
+        );
+        exposition.summary("c_seconds", "Time.", &[("0.5", 0.1)], (1.5, 2));
+        let expected = "recorded_total 1\n\
+            # HELP a_total What a is.\n# TYPE a_total counter\na_total 3\n\
+            # HELP b Two\\nlines.\n# TYPE b gauge\nb{x=\"1\",y=\"a\\\"b\\\\c\\n\"} 0.25\n\
+            # HELP c_seconds Time.\n# TYPE c_seconds summary\nc_seconds{quantile=\"0.5\"} 0.1\n\
+            c_seconds_sum 1.5\nc_seconds_count 2\n";
+        assert_eq!(exposition.finish(), expected);
+    }
+}
