@@ -40,3 +40,4 @@ pub use settings::{
 pub use settle::{Loaded, ShapeHints};
 pub use show::{Effective, effective, to_yaml};
 pub use source::{FlagValue, Sources};
+pub use suggest::closest;

@@ -6,7 +6,8 @@
 const SIMILARITY_MIN: f64 = 0.75;
 
 /// The nearest of `known`, if any is near enough; the first of equals.
-pub(crate) fn closest<'a>(
+#[must_use]
+pub fn closest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -5,17 +5,21 @@
 //! whatever goes wrong leaves as a [`problem`] with a stable code and a hint. Nothing here knows how blocks are stored: the
 //! rooms below are reached through handles only.
 
+pub mod admission;
 pub mod auth;
+pub mod backend;
 pub mod door;
 pub mod edge;
 pub mod extract;
 mod figures;
 mod gateway;
+pub mod gateway_actor;
 pub mod limits;
 mod openapi;
 pub mod problem;
 pub mod process;
 mod server;
+pub mod service_actor;
 mod stack;
 pub mod state;
 pub mod telemetry;

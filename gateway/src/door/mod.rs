@@ -6,8 +6,11 @@
 pub(crate) mod admin;
 pub(crate) mod blocks;
 pub(crate) mod cache_admin;
+pub(crate) mod events;
+pub(crate) mod fields;
 pub mod openai;
 pub mod process;
+pub(crate) mod request_head;
 
 use utoipa_axum::router::OpenApiRouter;
 

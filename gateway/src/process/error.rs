@@ -53,9 +53,9 @@ pub enum ProcessError {
         service: String,
     },
     /// The model failed while computing.
-    #[error("the model failed: {reason}")]
+    #[error("the model failed on this request")]
     Model {
-        /// What it said.
+        /// What it said; for the log, not for the caller.
         reason: String,
     },
 }

@@ -36,6 +36,8 @@ pub(crate) struct Landing {
     pub(crate) answer: Arc<Answer>,
     /// What the cache contributed to computing it.
     pub(crate) cache: CacheUse,
+    /// When its first token was there, counted from the arrival of whoever took off.
+    pub(crate) first_token_us: u64,
 }
 
 /// What a subscription sees next.
@@ -107,6 +109,16 @@ impl Flights {
         self.table.lock().len()
     }
 
+    /// Subscriptions to flights that could be joined now.
+    #[cfg(test)]
+    pub(super) fn subscriptions(&self) -> usize {
+        self.table
+            .lock()
+            .values()
+            .map(|flight| *flight.subscriptions.lock())
+            .sum()
+    }
+
     fn subscription(&self, key: Option<FlightKey>, flight: &Arc<Flight>) -> Subscription {
         Subscription {
             log: flight.log.subscribe(),
@@ -163,9 +175,14 @@ impl Lead {
         }
     }
 
-    /// Ends the flight. Whoever asks from now on starts a new one.
-    pub(crate) fn finish(self, outcome: FlightOutcome) {
+    /// Ends the flight. Whoever asks from now on starts a new one. Only the first end counts.
+    pub(crate) fn finish(&self, outcome: FlightOutcome) {
         self.settle(outcome);
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.flight.abandoned.is_cancelled()
     }
 
     /// Resolves when nobody waits any more, and tells so from any thread.
@@ -272,6 +289,7 @@ mod tests {
         Landing {
             answer: Arc::new(answer),
             cache: CacheUse::None,
+            first_token_us: 0,
         }
     }
 

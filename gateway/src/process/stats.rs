@@ -4,18 +4,15 @@
 //! is the doors' business. `now` is an argument. Memory is fixed: counters, four histograms of two
 //! significant digits, and one number for each second of the throughput window.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde::Serialize;
+use ultrakv_cache::Now;
 
 use crate::process::answer::{CacheUse, ProcessOutcome};
 use crate::process::error::ProcessError;
-
-/// Monotonic milliseconds, until `cache` lands its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Now(pub(crate) u64);
 
 /// Seconds over which throughput is averaged.
 pub const THROUGHPUT_WINDOW_S: usize = 60;
@@ -52,6 +49,8 @@ pub struct ProcessStats {
     pub misses: u64,
     /// Requests that ended without an answer, by the error's code.
     pub errors: u64,
+    /// Requests whose caller went away before the end; neither answered nor errors.
+    pub abandoned: u64,
     /// Requests refused because the queue was full; part of `errors`.
     pub busy: u64,
     /// Requests whose deadline passed; part of `errors`.
@@ -96,7 +95,6 @@ pub struct ProcessStats {
 #[derive(Debug)]
 pub(crate) struct Recorder {
     totals: Mutex<Totals>,
-    pub(crate) generations_active: AtomicUsize,
     pub(crate) generations_started: AtomicU64,
     pub(crate) generations_cancelled: AtomicU64,
     pub(crate) blocks_stored: AtomicU64,
@@ -127,7 +125,6 @@ impl Recorder {
         };
         Self {
             totals: Mutex::new(totals),
-            generations_active: AtomicUsize::new(0),
             generations_started: AtomicU64::new(0),
             generations_cancelled: AtomicU64::new(0),
             blocks_stored: AtomicU64::new(0),
@@ -176,7 +173,14 @@ impl Recorder {
         }
     }
 
-    /// A consistent copy of everything but the queue's length, which the gateway actor knows.
+    /// Counts a request whose caller went away.
+    pub(crate) fn left(&self) {
+        let mut totals = self.totals.lock();
+        totals.counts.total_requests += 1;
+        totals.counts.abandoned += 1;
+    }
+
+    /// A consistent copy of everything but the slots' and the queue's use, which admission knows.
     pub(crate) fn snapshot(&self, now: Now) -> ProcessStats {
         let totals = self.totals.lock();
         let mut stats = totals.counts.clone();
@@ -192,7 +196,6 @@ impl Recorder {
         stats.first_token_cold = totals.first_token_cold.stats();
         stats.throughput_rps = totals.throughput.per_second(now);
         drop(totals);
-        stats.generations_active = self.generations_active.load(Ordering::Relaxed);
         stats.generations_started = self.generations_started.load(Ordering::Relaxed);
         stats.generations_cancelled = self.generations_cancelled.load(Ordering::Relaxed);
         stats.blocks_stored = self.blocks_stored.load(Ordering::Relaxed);

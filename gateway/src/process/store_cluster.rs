@@ -1,0 +1,107 @@
+//! The cluster's handle as the process path's store. Translation only; it decides nothing.
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ultrakv_actors::clock::Deadline;
+use ultrakv_actors::{BlockPut, Domain, EntryOptions, LeasedBlock, Stored};
+use ultrakv_cache::{BlockAddress, Pin};
+use ultrakv_cluster::ClusterHandle;
+
+use crate::process::error::ProcessError;
+use crate::process::store::{CachedBlock, InDoubt, NewBlock, NewEntry, Store};
+
+impl Store for ClusterHandle {
+    fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, ProcessError> {
+        let domain = Self::domain(self, service, salt);
+        domain.map_err(|unknown| ProcessError::UnknownService {
+            service: unknown.service,
+        })
+    }
+
+    fn prefix(
+        &self,
+        domain: Domain,
+        chain: Vec<BlockAddress>,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<Vec<CachedBlock>, InDoubt>> {
+        let cluster = self.clone();
+        async move {
+            let blocks = cluster.get_prefix(&domain, &chain, deadline).await;
+            let blocks = blocks.map_err(|error| InDoubt(error.code()))?;
+            Ok(blocks.into_iter().map(cached).collect())
+        }
+        .boxed()
+    }
+
+    fn put(
+        &self,
+        domain: Domain,
+        block: NewBlock,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<bool, InDoubt>> {
+        let cluster = self.clone();
+        async move {
+            let NewBlock {
+                address,
+                parent,
+                header,
+                payload,
+            } = block;
+            let put = BlockPut {
+                address,
+                parent,
+                header,
+                payload,
+                pin: Pin::None,
+                ttl_ms: None,
+            };
+            let stored = cluster.put(&domain, put, deadline).await;
+            match stored.map_err(|error| InDoubt(error.code()))? {
+                Stored::Copies(_) | Stored::Known => Ok(true),
+                Stored::NotAdmitted => Ok(false),
+            }
+        }
+        .boxed()
+    }
+
+    fn entry(
+        &self,
+        domain: Domain,
+        key: Vec<u8>,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<Option<Bytes>, InDoubt>> {
+        let cluster = self.clone();
+        async move {
+            let value = cluster.entry_get(&domain, &key, deadline).await;
+            value.map_err(|error| InDoubt(error.code()))
+        }
+        .boxed()
+    }
+
+    fn put_entry(
+        &self,
+        domain: Domain,
+        entry: NewEntry,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Result<(), InDoubt>> {
+        let cluster = self.clone();
+        async move {
+            let ttl_ms = u64::try_from(entry.ttl.as_millis()).unwrap_or(u64::MAX);
+            let options = EntryOptions::cached(Some(ttl_ms));
+            let put = cluster
+                .entry_put(&domain, &entry.key, entry.value, options, deadline)
+                .await;
+            put.map(|_version| ())
+                .map_err(|error| InDoubt(error.code()))
+        }
+        .boxed()
+    }
+}
+
+fn cached(block: LeasedBlock) -> CachedBlock {
+    CachedBlock {
+        header: block.header,
+        payload: block.payload,
+    }
+}
