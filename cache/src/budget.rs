@@ -1,7 +1,7 @@
 //! Responsible for limits and how much of them is used. It must never know what uses them.
 
 /// What a shard may use. Every limit is hard: used ≤ limit after every event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes of blocks and entries together.
     pub bytes_max: u64,
@@ -54,4 +54,17 @@ pub struct Usage {
     pub blocks: u32,
     /// Part of `bytes` that hard-pinned blocks take.
     pub pin_bytes: u64,
+}
+
+impl Usage {
+    /// Whether every limit holds.
+    pub fn is_within(&self, budget: &Budget) -> bool {
+        self.bytes <= budget.bytes_max
+            && budget
+                .tokens_max
+                .is_none_or(|tokens_max| self.tokens <= tokens_max)
+            && self.entry_bytes <= budget.entry_bytes_max
+            && self.blocks <= budget.blocks_max
+            && self.pin_bytes <= budget.pin_bytes_max
+    }
 }
