@@ -238,7 +238,7 @@ fn warn(given: &Given) -> Option<Warning> {
         Meaning::NotYet { .. } if given.value == Value::Flag(false) => return None,
         Meaning::NotYet { instead } => (
             "config.not_yet",
-            format!("is documented but does nothing yet: {instead}"),
+            format!("is documented but not built yet: {instead}"),
             None,
         ),
         Meaning::Always {

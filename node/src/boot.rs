@@ -1,0 +1,148 @@
+//! The way up: settings, log, model, actors, cluster, doors, in this order, each needing only those before it.
+//!
+//! It decides nothing that a setting does not say. Nothing listens before everything behind it works.
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use ultrakv_actors::{Clock, Node, NodePlan};
+use ultrakv_cache::Dtype;
+use ultrakv_cluster::{ClusterHandle, ClusterPlan};
+use ultrakv_config::{
+    KvDtype, Loaded, ModelSource as Source, Origin, PlanRequest, Settings, Shape, Warning,
+};
+use ultrakv_gateway::{Gateway, GatewayParts, StartError};
+use ultrakv_model::{Engine, EngineOptions, ModelSource};
+
+use crate::exit::{Failure, Status};
+
+/// The version of this binary.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A node that serves.
+pub(crate) struct Running {
+    /// The doors.
+    pub(crate) gateway: Gateway,
+    /// The supervision tree.
+    pub(crate) node: Node,
+    /// The time.
+    pub(crate) clock: Clock,
+}
+
+/// Brings a node up. On an error, what was already up goes down with the process.
+pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<Running, Failure> {
+    let Loaded {
+        settings,
+        mut warnings,
+        ..
+    } = loaded;
+    let engine = load_model(&settings).await?;
+    warnings.extend(budget_warnings(&settings, &engine));
+    for warning in &warnings {
+        let Warning {
+            code,
+            key,
+            origin,
+            message,
+            ..
+        } = warning;
+        tracing::warn!(code, key, %origin, "{message}");
+    }
+
+    let plan = NodePlan::from_settings(&settings.cache);
+    let clock = plan.clock.clone();
+    let node = Node::start(plan)
+        .await
+        .map_err(|error| Failure::caused("starting the actors", &error))?;
+    let plan = ClusterPlan::from_settings(&settings, VERSION);
+    let cluster = ClusterHandle::start(plan, &node)
+        .await
+        .map_err(|error| Failure::caused("starting the cluster", &error))?;
+
+    let parts = GatewayParts {
+        node: node.clone(),
+        cluster,
+        engine,
+        settings,
+        warnings,
+        recorded,
+    };
+    let gateway = ultrakv_gateway::start(parts).await.map_err(|error| {
+        let hint = error.hint();
+        let status = match error {
+            // The operator named a file that does not say who may come in.
+            StartError::Tokens(_) | StartError::Exposed { .. } => Status::Usage,
+            StartError::Bind { .. } | StartError::Actors(_) => Status::Failed,
+        };
+        Failure {
+            status,
+            ..Failure::caused("opening the doors", &error).hint(hint)
+        }
+    })?;
+    Ok(Running {
+        gateway,
+        node,
+        clock,
+    })
+}
+
+/// Loads the model on a thread that may compute.
+async fn load_model(settings: &Settings) -> Result<Engine, Failure> {
+    let source = match &settings.model.source {
+        Source::Reference { seed } => ModelSource::Reference { seed: *seed },
+        Source::Folder(folder) => ModelSource::Folder(folder.clone()),
+    };
+    let wide = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let options = EngineOptions {
+        block_tokens: wide(settings.cache.block_tokens),
+        kv_dtype: match settings.model.kv_dtype {
+            KvDtype::F32 => Dtype::F32,
+            KvDtype::F16 => Dtype::F16,
+            KvDtype::Bf16 => Dtype::Bf16,
+        },
+        context_tokens_max: settings.model.context_tokens_max.map(wide),
+        threads: settings.model.threads.map(wide),
+    };
+    tracing::info!(?source, "loading the model");
+    let loaded = tokio::task::spawn_blocking(move || Engine::load(&source, &options)).await;
+    let engine = loaded
+        .map_err(|error| Failure::caused("loading the model", &error))?
+        .map_err(|error| Failure::caused("loading the model", &error).hint(error.hint()))?;
+    let info = engine.info();
+    tracing::info!(
+        name = info.name,
+        parameters = info.parameters,
+        context_tokens = info.context_tokens,
+        block_bytes = info.block_bytes,
+        "the model is loaded"
+    );
+    if info.reference {
+        tracing::info!(
+            "this is the built-in reference model: real arithmetic, text without meaning"
+        );
+    }
+    Ok(engine)
+}
+
+/// What `config plan` would warn about, now that the model's shape is known.
+fn budget_warnings(settings: &Settings, engine: &Engine) -> Vec<Warning> {
+    let layout = engine.info().layout;
+    let shape = Shape {
+        layers: layout.layers,
+        kv_heads: layout.kv_heads,
+        head_size: layout.head_size,
+    };
+    let plan = ultrakv_config::plan(&PlanRequest {
+        shape,
+        dtype: settings.model.kv_dtype,
+        // Strategies that do nothing yet have been warned about where they were typed.
+        strategy: ultrakv_config::Strategy::Lru,
+        settings,
+    });
+    let warning = |found: ultrakv_config::PlanWarning| Warning {
+        code: found.code,
+        key: "cache.tokens_max".to_owned(),
+        origin: Origin::Default,
+        message: found.message,
+        hint: Some(found.hint),
+    };
+    plan.warnings.into_iter().map(warning).collect()
+}
