@@ -11,7 +11,7 @@
 
 use core::ops::Range;
 
-use super::isa::Isa;
+use super::isa::{Isa, Kernel, LANES, Lanes};
 use super::math::{dot, exponentials};
 
 /// Keys and values of one head of one layer, in blocks.
@@ -61,59 +61,132 @@ pub(crate) fn attend(
     out: &mut [f32],
 ) {
     scores.resize(query.span.len(), 0.0);
-    isa.run(
-        #[inline(always)]
-        || {
-            attend_body(head, query, scores, out);
-        },
-    );
+    isa.run(Attend {
+        head,
+        query,
+        scores,
+        out,
+    });
 }
 
+struct Attend<'a> {
+    head: &'a HeadBlocks<'a>,
+    query: &'a Query<'a>,
+    scores: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Attend<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        let Self {
+            head,
+            query,
+            scores,
+            out,
+        } = self;
+        let size = head.head_size;
+        // The usual head sizes have their loops unrolled. The order of additions is the same.
+        match size {
+            32 => score::<V, 2>(head, query, scores),
+            64 => score::<V, 4>(head, query, scores),
+            96 => score::<V, 6>(head, query, scores),
+            128 => score::<V, 8>(head, query, scores),
+            _ => score_any::<V>(head, query, scores),
+        }
+        let sum = exponentials(scores);
+        let mut column = 0;
+        while column < size {
+            column += match size - column {
+                64.. => add_values::<V, 4>(head, query, scores, &mut out[column..]),
+                16..64 => add_values::<V, 1>(head, query, scores, &mut out[column..]),
+                _ => add_value(head, query, scores, &mut out[column..]),
+            };
+        }
+        out.iter_mut().for_each(|out| *out /= sum);
+    }
+}
+
+/// Scores over heads of `16 * VECTORS` numbers.
 #[inline(always)]
-fn attend_body(head: &HeadBlocks<'_>, query: &Query<'_>, scores: &mut [f32], out: &mut [f32]) {
-    let size = head.head_size;
+fn score<V: Lanes, const VECTORS: usize>(
+    head: &HeadBlocks<'_>,
+    query: &Query<'_>,
+    scores: &mut [f32],
+) {
+    let (vector, _) = query.vector.as_chunks::<LANES>();
+    let vector: [V; VECTORS] = core::array::from_fn(|index| V::load(&vector[index]));
+    let mut rest = scores;
+    for piece in head.pieces(&query.span, head.keys_at) {
+        let (keys, _) = piece.as_chunks::<LANES>();
+        let (keys, _) = keys.as_chunks::<VECTORS>();
+        let (here, after) = rest.split_at_mut(keys.len());
+        for (score, key) in here.iter_mut().zip(keys) {
+            let mut sums = V::splat(0.0);
+            for index in 0..VECTORS {
+                sums = vector[index].mul_add(V::load(&key[index]), sums);
+            }
+            *score = sums.sum() * query.scale;
+        }
+        rest = after;
+    }
+}
+
+/// Scores over heads of any size.
+#[inline(always)]
+fn score_any<V: Lanes>(head: &HeadBlocks<'_>, query: &Query<'_>, scores: &mut [f32]) {
     let keys = head
         .pieces(&query.span, head.keys_at)
-        .flat_map(|piece| piece.chunks_exact(size));
+        .flat_map(|piece| piece.chunks_exact(head.head_size));
     for (score, key) in scores.iter_mut().zip(keys) {
-        *score = dot(query.vector, key) * query.scale;
+        *score = dot::<V>(query.vector, key) * query.scale;
     }
-    let sum = exponentials(scores);
-    let mut column = 0;
-    while column < size {
-        let width = match size - column {
-            64.. => add_values::<64>(head, query, scores, column, out),
-            16..64 => add_values::<16>(head, query, scores, column, out),
-            _ => add_values::<1>(head, query, scores, column, out),
-        };
-        column += width;
-    }
-    out.iter_mut().for_each(|out| *out /= sum);
 }
 
-/// Sums `WIDTH` columns of the values, weighted by `scores`, and returns `WIDTH`.
+/// Sums `VECTORS` vectors of the values' columns, weighted by `scores`. The columns are those that `out`,
+/// the rest of the output, begins with. Returns their count.
 #[inline(always)]
-fn add_values<const WIDTH: usize>(
+fn add_values<V: Lanes, const VECTORS: usize>(
     head: &HeadBlocks<'_>,
     query: &Query<'_>,
     scores: &[f32],
-    column: usize,
     out: &mut [f32],
 ) -> usize {
-    let mut sums = [0.0_f32; WIDTH];
+    let column = head.head_size - out.len();
+    let mut sums = [V::splat(0.0); VECTORS];
     let mut rest = scores;
     for piece in head.pieces(&query.span, head.values_at) {
         let (here, after) = rest.split_at(piece.len() / head.head_size);
         for (score, value) in here.iter().zip(piece.chunks_exact(head.head_size)) {
-            let value = &value[column..column + WIDTH];
-            for lane in 0..WIDTH {
-                sums[lane] = score.mul_add(value[lane], sums[lane]);
+            let score = V::splat(*score);
+            let (value, _) = value[column..column + VECTORS * LANES].as_chunks::<LANES>();
+            for index in 0..VECTORS {
+                sums[index] = score.mul_add(V::load(&value[index]), sums[index]);
             }
         }
         rest = after;
     }
-    out[column..column + WIDTH].copy_from_slice(&sums);
-    WIDTH
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    for index in 0..VECTORS {
+        out[index] = sums[index].store();
+    }
+    VECTORS * LANES
+}
+
+/// Sums one column, for heads that are no multiple of sixteen.
+#[inline(always)]
+fn add_value(head: &HeadBlocks<'_>, query: &Query<'_>, scores: &[f32], out: &mut [f32]) -> usize {
+    let column = head.head_size - out.len();
+    let values = head
+        .pieces(&query.span, head.values_at)
+        .flat_map(|piece| piece.chunks_exact(head.head_size));
+    out[0] = scores
+        .iter()
+        .zip(values)
+        .fold(0.0_f32, |sum, (score, value)| {
+            score.mul_add(value[column], sum)
+        });
+    1
 }
 
 #[cfg(test)]
@@ -168,7 +241,7 @@ mod tests {
     fn block_size_and_instruction_set_do_not_change_a_bit() {
         for size in [8, 16, 64, 80, 100] {
             for span in [0..1, 0..17, 0..100, 37..90] {
-                let expected = run(Isa::Portable, 100, size, span.clone());
+                let expected = run(Isa::available()[0], 100, size, span.clone());
                 for block_tokens in [1, 16, 64, 7] {
                     for isa in Isa::available() {
                         assert_eq!(run(isa, block_tokens, size, span.clone()), expected);

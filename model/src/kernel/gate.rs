@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::isa::Isa;
+use super::isa::{Isa, Kernel, Lanes};
 use super::math::exp;
 
 /// Rows of `[gate, up]` (each `width` wide) as rows of `silu(gate) * up`.
@@ -13,18 +13,25 @@ pub(crate) fn gate(rows: &[f32], width: usize) -> Vec<f32> {
     out.par_chunks_mut(width)
         .zip(rows.par_chunks(2 * width))
         .with_min_len(count.div_ceil(16))
-        .for_each(|(out, row)| {
-            let (gates, ups) = row.split_at(width);
-            isa.run(
-                #[inline(always)]
-                || {
-                    for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                        *out = gate / (1.0 + exp(-gate)) * up;
-                    }
-                },
-            );
-        });
+        .for_each(|(out, row)| isa.run(GateRow { row, out }));
     out
+}
+
+/// One row.
+struct GateRow<'a> {
+    row: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for GateRow<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        // Independent outputs: the compiler vectorises this loop by itself.
+        let (gates, ups) = self.row.split_at(self.out.len());
+        for ((out, gate), up) in self.out.iter_mut().zip(gates).zip(ups) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@
 
 use rayon::prelude::*;
 
-use super::isa::Isa;
+use super::isa::{Isa, Kernel, LANES, Lanes};
 
 /// Columns of a panel: two 512-bit or four 256-bit vectors.
-const PANEL: usize = 32;
+const PANEL: usize = VECTORS * LANES;
+/// Vectors of a panel's width.
+const VECTORS: usize = 2;
 /// Heights of the strips that rows are divided into, tallest first. Ends in 1, so every count of rows
 /// is a sum of them.
 const STRIPS: [usize; 4] = [8, 4, 2, 1];
@@ -83,10 +85,12 @@ impl PackedMatrix {
         let strips = interleave(x, self.inputs);
         let mut tiles = vec![0.0; self.panels.len() / self.inputs * rows];
         let panel = |(tile, panel): (&mut [f32], &[f32])| {
-            self.isa.run(
-                #[inline(always)]
-                || multiply_panel(&strips, panel, tile, self.inputs),
-            );
+            self.isa.run(PanelProduct {
+                strips: &strips,
+                panel,
+                tile,
+                inputs: self.inputs,
+            });
         };
         let panel_length = PANEL * self.inputs;
         if rows * self.panels.len() < PARALLEL_MIN {
@@ -161,35 +165,53 @@ fn strip_rows(rows: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// All strips times one panel.
-#[inline(always)]
-fn multiply_panel(strips: &[f32], panel: &[f32], tile: &mut [f32], inputs: usize) {
-    for (start, height) in strip_rows(tile.len() / PANEL) {
-        let x = &strips[start * inputs..(start + height) * inputs];
-        let out = &mut tile[start * PANEL..(start + height) * PANEL];
-        match height {
-            8 => multiply_tile::<8>(x, panel, out),
-            4 => multiply_tile::<4>(x, panel, out),
-            2 => multiply_tile::<2>(x, panel, out),
-            _ => multiply_tile::<1>(x, panel, out),
+struct PanelProduct<'a> {
+    strips: &'a [f32],
+    panel: &'a [f32],
+    /// `[row][32]`.
+    tile: &'a mut [f32],
+    inputs: usize,
+}
+
+impl Kernel for PanelProduct<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(self) {
+        for (start, height) in strip_rows(self.tile.len() / PANEL) {
+            let x = &self.strips[start * self.inputs..(start + height) * self.inputs];
+            let out = &mut self.tile[start * PANEL..(start + height) * PANEL];
+            match height {
+                8 => multiply_tile::<V, 8>(x, self.panel, out),
+                4 => multiply_tile::<V, 4>(x, self.panel, out),
+                2 => multiply_tile::<V, 2>(x, self.panel, out),
+                _ => multiply_tile::<V, 1>(x, self.panel, out),
+            }
         }
     }
 }
 
 /// One strip of `ROWS` rows times one panel: `ROWS * 32` accumulators, each summed sequentially.
 #[inline(always)]
-fn multiply_tile<const ROWS: usize>(x: &[f32], panel: &[f32], out: &mut [f32]) {
-    let mut sums = [[0.0_f32; PANEL]; ROWS];
+fn multiply_tile<V: Lanes, const ROWS: usize>(x: &[f32], panel: &[f32], out: &mut [f32]) {
+    let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
     let (x, _) = x.as_chunks::<ROWS>();
     let (panel, _) = panel.as_chunks::<PANEL>();
     for (x, weights) in x.iter().zip(panel) {
+        let (weights, _) = weights.as_chunks::<LANES>();
+        let weights: [V; VECTORS] = [V::load(&weights[0]), V::load(&weights[1])];
         for row in 0..ROWS {
-            for column in 0..PANEL {
-                sums[row][column] = x[row].mul_add(weights[column], sums[row][column]);
+            let x = V::splat(x[row]);
+            for (sum, weights) in sums[row].iter_mut().zip(weights) {
+                *sum = x.mul_add(weights, *sum);
             }
         }
     }
-    for (out, sums) in out.chunks_exact_mut(PANEL).zip(&sums) {
-        out.copy_from_slice(sums);
+    for (out, sums) in out
+        .as_chunks_mut::<LANES>()
+        .0
+        .iter_mut()
+        .zip(sums.as_flattened())
+    {
+        *out = sums.store();
     }
 }
 

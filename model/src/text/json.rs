@@ -57,13 +57,13 @@ mod tests {
 
     #[test]
     fn json_is_written_as_python_writes_it() {
-        let value = Value::from_iter([
+        let value = Value::from(std::collections::BTreeMap::from([
             ("a", Value::from("<\u{e9}>\n")),
             (
                 "b",
                 Value::from(vec![Value::from(1), Value::from(true), Value::from(())]),
             ),
-        ]);
+        ]));
         assert_eq!(
             to_json(&value).unwrap(),
             "{\"a\": \"<\u{e9}>\\n\", \"b\": [1, true, null]}"

@@ -97,7 +97,7 @@ mod tests {
             (&["END"][..], &["abE", "N", "Dcd"][..], "ab", true),
             (&["END"], &["abE", "N", "X"], "abENX", false),
             (&["END"], &["abEN"], "abEN", false),
-            (&["bc", "abcd"], &["xab", "cd"], "xa", true),
+            (&["bc", "abcd"], &["xab", "cd"], "x", true),
             (&["aab"], &["aa", "ab"], "a", true),
             (&["\u{e9}t\u{e9}"], &["l'\u{e9}", "t\u{e9}!"], "l'", true),
             (&[], &["a", "b"], "ab", false),
