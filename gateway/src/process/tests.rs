@@ -147,7 +147,7 @@ async fn a_second_request_reuses_what_the_first_computed_and_answers_the_same() 
         (CacheUse::None, 0, 21)
     );
     let warm = rig.answer("a", fresh(TEXT)).await;
-    let reused = PROMPT_BLOCKS * BLOCK_TOKENS as u32;
+    let reused = PROMPT_BLOCKS * BLOCK_TOKENS;
     assert_eq!(
         (warm.cache, warm.reused_tokens, warm.computed_tokens),
         (CacheUse::Prefix, reused, 1)
