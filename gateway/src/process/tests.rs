@@ -41,6 +41,7 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
     let (model, store) = (Arc::new(FakeModel::new()), Arc::new(FakeStore::default()));
     let (admission, clock) = (Admission::new(slots, queue), Clock::machine());
     let limits = ProcessLimits {
+        cache: true,
         response_cache: true,
         response_ttl: Duration::from_secs(60),
         max_length_default: 100,
@@ -48,8 +49,8 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
         text_chars_max: 100_000,
     };
     let processor = Processor::over(
-        Arc::clone(&store) as Arc<dyn Store>,
-        Arc::clone(&model) as Arc<dyn Backend>,
+        store.clone(),
+        model.clone(),
         (admission.clone(), Services::default()),
         (limits, clock.clone()),
     );

@@ -235,11 +235,13 @@ impl Generation for FakeGeneration {
     }
 }
 
+type Table<K, V> = Arc<Mutex<BTreeMap<(EffectiveDomain, K), V>>>;
+
 /// A store of services `a`, `b`, and `left` and `right` that share.
 #[derive(Debug, Default)]
 pub(super) struct FakeStore {
-    pub(super) blocks: Arc<Mutex<BTreeMap<(EffectiveDomain, BlockKey), CachedBlock>>>,
-    pub(super) entries: Arc<Mutex<BTreeMap<(EffectiveDomain, Vec<u8>), Bytes>>>,
+    pub(super) blocks: Table<BlockKey, CachedBlock>,
+    pub(super) entries: Table<Vec<u8>, Bytes>,
     pub(super) in_doubt: AtomicBool,
     pub(super) full: AtomicBool,
     pub(super) puts_offered: Arc<AtomicUsize>,
