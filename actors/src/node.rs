@@ -11,9 +11,13 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, Deadline};
+#[cfg(any(test, feature = "chaos"))]
+use crate::eviction::EvictionMsg;
 use crate::eviction::{EvictionActor, EvictionPort};
 use crate::placement::Placement;
 use crate::plan::NodePlan;
+#[cfg(any(test, feature = "chaos"))]
+use crate::shard::ShardMsg;
 use crate::shard::{Arenas, ShardActor, ShardLink, ShardPort};
 use crate::supervise::{
     ActorInfo, ActorState, ChildSpec, Family, Supervisor, SupervisorMsg, Tree, Upbringing,
@@ -189,6 +193,16 @@ impl Node {
         tree.iter().all(|actor| actor.status == ActorState::Running)
     }
 
+    /// Waits until the tree looks like this.
+    pub async fn wait_for_tree(&self, looks: impl Fn(&[ActorInfo]) -> bool) {
+        let mut changes = self.inner.tree.changes();
+        while !looks(&self.tree()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until the node is no longer running, and says why.
     pub async fn stopped(&self) -> StopReason {
         let mut ended = self.inner.ended.clone();
@@ -270,6 +284,22 @@ impl Node {
     /// Kills an actor by its path, where it stands. Gives whether there is one.
     #[must_use]
     pub fn kill(&self, path: &str) -> bool {
-        self.inner.tree.kill(path)
+        let cell = self.inner.tree.cell(path);
+        cell.is_some_and(|cell| {
+            cell.kill();
+            true
+        })
+    }
+
+    /// Makes an actor of this crate panic in the middle of a message. Gives whether there is one.
+    #[must_use]
+    pub fn panic(&self, path: &str) -> bool {
+        let cell = self.inner.tree.cell(path);
+        // An actor takes the one message that is of its own type and refuses the others.
+        cell.is_some_and(|cell| {
+            cell.send_message(ShardMsg::Panic).is_ok()
+                || cell.send_message(EvictionMsg::Panic).is_ok()
+                || cell.send_message(SupervisorMsg::Panic).is_ok()
+        })
     }
 }

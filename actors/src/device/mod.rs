@@ -90,7 +90,8 @@ pub trait Memory: Send + Sync + fmt::Debug {
     /// Bytes.
     fn size_bytes(&self) -> u64;
 
-    /// The bytes at `offset`, without copying where the device can.
+    /// The bytes at `offset`, without copying where the device can. Bytes that were never written
+    /// read as zero, and may take up room from then on: read only what was written.
     ///
     /// # Errors
     /// Outside the memory.

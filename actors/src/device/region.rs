@@ -269,18 +269,22 @@ mod tests {
         Arc::new(Region::new(memory, PAGE))
     }
 
-    fn pages(ranges: &[Range<u32>]) -> Pages {
-        ranges.into()
+    fn pages(ranges: &[(u32, u32)]) -> Pages {
+        ranges.iter().map(|(first, end)| *first..*end).collect()
     }
 
-    fn put(region: &Arc<Region>, ranges: &[Range<u32>], payload: &[u8]) {
+    fn put(region: &Arc<Region>, ranges: &[(u32, u32)], payload: &[u8]) {
         Claim::write(region, pages(ranges)).fill(payload).unwrap();
     }
 
     #[test]
     fn an_object_of_several_extents_reads_as_it_was_written() {
         let payload: Vec<u8> = (0..10_000_u32).map(|i| i.to_le_bytes()[0]).collect();
-        for ranges in [&[3..6_u32][..], &[9..10, 1..2, 20..21], &[9..10, 1..3]] {
+        for ranges in [
+            &[(3, 6)][..],
+            &[(9, 10), (1, 2), (20, 21)],
+            &[(9, 10), (1, 3)],
+        ] {
             for region in [region(), {
                 let memory = FakeDevice::default().open("test", 64 * 4096).unwrap();
                 Arc::new(Region::new(memory, PAGE))
@@ -300,23 +304,23 @@ mod tests {
     #[should_panic(expected = "reused while claimed")]
     fn a_page_that_is_read_cannot_be_written() {
         let region = region();
-        let _reader = Claim::read(&region, pages(&[0..2]));
-        let _writer = Claim::write(&region, pages(&[1..2]));
+        let _reader = Claim::read(&region, pages(&[(0, 2)]));
+        let _writer = Claim::write(&region, pages(&[(1, 2)]));
     }
 
     #[test]
     #[should_panic(expected = "discarded while claimed")]
     fn a_page_that_is_read_cannot_be_discarded() {
         let region = region();
-        let _reader = Claim::read(&region, pages(&[0..2]));
+        let _reader = Claim::read(&region, pages(&[(0, 2)]));
         let _ = region.discard(1..2);
     }
 
     #[test]
     fn a_retired_region_keeps_what_is_read_until_it_is_dropped() {
         let region = region();
-        put(&region, &[0..32], &[7; 32 * 4096]);
-        let reader = Claim::read(&region, pages(&[4..6]));
+        put(&region, &[(0, 32)], &[7; 32 * 4096]);
+        let reader = Claim::read(&region, pages(&[(4, 6)]));
         let bytes = reader.bytes(8192).unwrap();
         region.retire();
         assert_eq!(region.resident_bytes().unwrap(), 2 * 4096);

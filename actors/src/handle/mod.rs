@@ -172,7 +172,7 @@ impl CacheHandle {
         parts
     }
 
-    fn shard(&self, index: usize) -> Result<&Arc<ShardPort>, RequestError> {
+    pub(crate) fn shard(&self, index: usize) -> Result<&Arc<ShardPort>, RequestError> {
         // Placement names shards that exist; an error is kinder than a panic if it ever does not.
         self.inner.shards.get(index).ok_or(RequestError::Stopped)
     }
@@ -188,12 +188,6 @@ impl std::fmt::Debug for CacheHandle {
 
 #[cfg(any(test, feature = "chaos"))]
 impl CacheHandle {
-    /// Makes a shard panic while it handles a message.
-    pub fn panic_shard(&self, index: usize) {
-        let life = self.shard(index).and_then(|shard| shard.life());
-        let _ = life.and_then(|life| life.send(ShardMsg::Panic));
-    }
-
     /// Holds a shard up from when this returns until the guard is dropped.
     ///
     /// # Errors

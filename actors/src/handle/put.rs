@@ -117,9 +117,10 @@ impl CacheHandle {
             Reserved::NotAdmitted => return Ok(Stored::NotAdmitted),
             Reserved::Refused(why) => return Err(why.into()),
         };
-        let (filled, _permit) = fill(reservation, put.payload, permit).await?;
+        let (filled, _permit) = fill(reservation, put, permit).await?;
         let reservation = match filled {
-            Ok(reservation) => reservation,
+            Ok(Some(reservation)) => reservation,
+            Ok(None) => return Err(PutRefusal::Malformed.into()),
             Err(error) => {
                 shard.tier_failed("a block was not written", &error);
                 return Ok(Stored::NotAdmitted);
@@ -139,17 +140,22 @@ impl CacheHandle {
     }
 }
 
-/// Fills a reservation's pages. The permit goes along, so that a caller who leaves meanwhile frees
-/// it only with the pages.
+/// Checks the payload against its header and fills a reservation's pages; gives none when they
+/// disagree. The permit goes along, so that a caller who leaves meanwhile frees it only with the
+/// pages.
 async fn fill(
     reservation: Reservation,
-    payload: Bytes,
+    put: BlockPut,
     permit: Permit,
-) -> Result<(Result<Reservation, TierError>, Permit), RequestError> {
-    let small = u64::try_from(payload.len()).is_ok_and(|len| len <= COPY_INLINE_BYTES_MAX);
+) -> Result<(Result<Option<Reservation>, TierError>, Permit), RequestError> {
+    let small = put.header.payload_bytes <= COPY_INLINE_BYTES_MAX;
     let copy = move || {
-        let filled = reservation.fill(&payload);
-        (filled.map(|()| reservation), permit)
+        // The last place where wrong bytes can be told from right ones: a local read checks none.
+        if !put.header.verify(&put.address.key, &put.payload) {
+            return (Ok(None), permit);
+        }
+        let filled = reservation.fill(&put.payload);
+        (filled.map(|()| Some(reservation)), permit)
     };
     if small {
         return Ok(copy());

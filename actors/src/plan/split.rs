@@ -72,9 +72,9 @@ mod tests {
             prop_assert_eq!(sum, u128::from(total));
 
             let weight_sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
-            if weight_sum > 0 {
-                for (part, weight) in parts.iter().zip(&weights) {
-                    let floor = u128::from(total) * u128::from(*weight) / weight_sum;
+            for (part, weight) in parts.iter().zip(&weights) {
+                let share = u128::from(total) * u128::from(*weight);
+                if let Some(floor) = share.checked_div(weight_sum) {
                     prop_assert!(u128::from(*part) >= floor && u128::from(*part) <= floor + 1);
                 }
             }

@@ -34,16 +34,10 @@ impl Actor for ShardActor {
         // The life before this one may still be giving its memory back.
         let memory = Arc::clone(&link.port.memory).lock_owned().await;
         let (life, end) = Life::new(boot_id, myself);
-        Ok(ShardState::new(link, life, end, memory))
-    }
-
-    async fn post_start(
-        &self,
-        _myself: ActorRef<ShardMsg>,
-        state: &mut ShardState,
-    ) -> Result<(), ActorProcessingErr> {
+        let state = ShardState::new(link, life, end, memory);
+        // From here on messages are kept in the mailbox: whoever waits for this start may ask.
         state.link.port.begin(Arc::clone(&state.life));
-        Ok(())
+        Ok(state)
     }
 
     async fn handle(

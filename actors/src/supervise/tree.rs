@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use ractor::ActorCell;
+use tokio::sync::watch;
 
 use crate::BootId;
 use crate::clock::{Clock, UnixMs};
@@ -57,6 +58,8 @@ struct Record {
 pub(crate) struct Tree {
     records: Arc<Mutex<BTreeMap<String, Record>>>,
     fatal: Arc<Mutex<Option<String>>>,
+    /// Counts changes, so that they can be awaited.
+    revision: Arc<watch::Sender<u64>>,
     clock: Clock,
 }
 
@@ -65,6 +68,7 @@ impl Tree {
         Self {
             records: Arc::default(),
             fatal: Arc::default(),
+            revision: Arc::new(watch::Sender::new(0)),
             clock,
         }
     }
@@ -73,6 +77,15 @@ impl Tree {
     pub(crate) fn list(&self) -> Vec<ActorInfo> {
         let records = self.records.lock();
         records.values().map(|record| record.info.clone()).collect()
+    }
+
+    /// Learns of changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    fn changed(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
     }
 
     /// Notes that a supervisor gives up, and why. The root's reason is the node's.
@@ -107,6 +120,8 @@ impl Tree {
             last_failure,
         };
         records.insert(path.to_owned(), Record { info, cell });
+        drop(records);
+        self.changed();
     }
 
     /// Notes a life that has ended, and what comes next.
@@ -115,6 +130,7 @@ impl Tree {
             record.info.status = status;
             record.info.last_failure = Some(reason.to_owned());
         }
+        self.changed();
     }
 
     /// Notes that an actor and everything below it stopped on purpose.
@@ -125,21 +141,13 @@ impl Tree {
                 record.info.status = ActorState::Stopped;
             }
         }
+        self.changed();
     }
 }
 
 #[cfg(any(test, feature = "chaos"))]
 impl Tree {
-    /// Kills an actor where it stands.
-    pub(crate) fn kill(&self, path: &str) -> bool {
-        let records = self.records.lock();
-        records.get(path).is_some_and(|record| {
-            record.cell.kill();
-            true
-        })
-    }
-
-    /// Makes a supervisor panic at its next message.
+    /// The actor at a path, to be hurt.
     pub(crate) fn cell(&self, path: &str) -> Option<ActorCell> {
         let records = self.records.lock();
         records.get(path).map(|record| record.cell.clone())

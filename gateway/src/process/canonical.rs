@@ -16,17 +16,19 @@ const VERSION: &[u8] = b"ultrakv response 1";
 
 /// The digest of a canonical request. Equal digests: one answer serves both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RequestKey([u8; 32]);
+pub struct RequestKey([u8; 32]);
 
 impl RequestKey {
     /// Digests a request to the model of that identity (weights, shapes, numerics: whatever makes
     /// two models answer differently).
-    pub(crate) fn new(model: &[u8], request: &ProcessRequest) -> Self {
+    #[must_use]
+    pub fn new(model: &[u8], request: &ProcessRequest) -> Self {
         Self(*blake3::hash(&canonical_form(model, request)).as_bytes())
     }
 
     /// Its bytes.
-    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

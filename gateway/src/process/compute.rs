@@ -118,7 +118,7 @@ impl Journey {
 
     async fn longest_prefix(&self, chain: &Chain) -> Vec<CachedBlock> {
         let matchable = chain.matchable();
-        if matchable.is_empty() || !self.inner.limits.cache {
+        if matchable.is_empty() {
             return Vec::new();
         }
         let inner = &self.inner;
@@ -141,7 +141,7 @@ impl Journey {
         } = prepared;
         let (made, mut makes) = mpsc::channel(BLOCKS_IN_FLIGHT_MAX);
         let blocks_unwanted = CancellationToken::new();
-        if self.request.cache == CacheControl::NoStore || !self.inner.limits.cache {
+        if self.request.cache == CacheControl::NoStore {
             blocks_unwanted.cancel();
         }
         let job = Job {
@@ -245,7 +245,7 @@ impl Inner {
         domain: Domain,
         key: &RequestKey,
     ) -> Option<Answer> {
-        let reads = self.keeps_responses()
+        let reads = self.limits.response_cache
             && request.is_shareable()
             && request.cache == CacheControl::Normal;
         if !reads {
@@ -266,11 +266,9 @@ impl Inner {
     }
 
     fn writes_response(&self, request: &ProcessRequest) -> bool {
-        self.keeps_responses() && request.is_shareable() && request.cache != CacheControl::NoStore
-    }
-
-    fn keeps_responses(&self) -> bool {
-        self.limits.cache && self.limits.response_cache
+        self.limits.response_cache
+            && request.is_shareable()
+            && request.cache != CacheControl::NoStore
     }
 
     fn doubted(&self, what: &'static str, InDoubt(code): InDoubt) {

@@ -41,7 +41,6 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
     let (model, store) = (Arc::new(FakeModel::new()), Arc::new(FakeStore::default()));
     let (admission, clock) = (Admission::new(slots, queue), Clock::machine());
     let limits = ProcessLimits {
-        cache: true,
         response_cache: true,
         response_ttl: Duration::from_secs(60),
         max_length_default: 100,
@@ -49,8 +48,8 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
         text_chars_max: 100_000,
     };
     let processor = Processor::over(
-        store.clone(),
-        model.clone(),
+        Arc::clone(&store) as Arc<dyn Store>,
+        Arc::clone(&model) as Arc<dyn Backend>,
         (admission.clone(), Services::default()),
         (limits, clock.clone()),
     );
@@ -148,7 +147,7 @@ async fn a_second_request_reuses_what_the_first_computed_and_answers_the_same() 
         (CacheUse::None, 0, 21)
     );
     let warm = rig.answer("a", fresh(TEXT)).await;
-    let reused = PROMPT_BLOCKS * BLOCK_TOKENS;
+    let reused = PROMPT_BLOCKS * BLOCK_TOKENS as u32;
     assert_eq!(
         (warm.cache, warm.reused_tokens, warm.computed_tokens),
         (CacheUse::Prefix, reused, 1)

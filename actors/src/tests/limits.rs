@@ -1,0 +1,147 @@
+//! Permits, deadlines, callers that leave, and requests to what is not running.
+
+use futures::future::join_all;
+use ultrakv_cache::PutRefusal;
+
+use super::*;
+use crate::{EntryError, EntryOptions, RequestError};
+
+#[tokio::test]
+async fn the_request_over_the_limit_is_busy_at_once_and_nobody_waits_for_good() {
+    let mut plan = plan(1 << 20, 1);
+    plan.gate.requests_in_flight_max = 4;
+    let rig = Rig::start(plan).await;
+    let chain = rig.chain(1, 1);
+    let stall = rig.cache.stall_shard(0).await.unwrap();
+
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let (cache, domain, chain) = (rig.cache.clone(), rig.domain, chain.clone());
+            let deadline = rig.deadline();
+            tokio::spawn(async move { cache.match_prefix(&domain, &chain, deadline).await })
+        })
+        .collect();
+    let gate = &rig.cache.shard(0).unwrap().gate;
+    while gate.used() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let busy = rig
+        .cache
+        .match_prefix(&rig.domain, &chain, rig.deadline())
+        .await;
+    assert_eq!(busy, Err(RequestError::Busy));
+    let put = rig.put(&chain[0]).await;
+    assert_eq!(put, Err(PutError::Request(RequestError::Busy)));
+
+    drop(stall);
+    for answer in join_all(waiting).await {
+        assert_eq!(answer.unwrap(), Ok(0));
+    }
+    rig.until_at_rest().await;
+}
+
+#[tokio::test]
+async fn a_deadline_ends_every_kind_of_request_and_leaves_nothing_behind() {
+    let rig = Rig::start(plan(1 << 20, 1)).await;
+    let (cache, domain) = (&rig.cache, &rig.domain);
+    let chain = rig.chain(1, 2);
+    rig.put_chain(&chain[..1]).await;
+    let stall = cache.stall_shard(0).await.unwrap();
+    let soon = rig.node.clock().deadline(Duration::from_millis(20));
+    let late = RequestError::Deadline;
+
+    let (matched, got, put, entry, unknown) = tokio::join!(
+        cache.match_prefix(domain, &chain, soon),
+        cache.get(domain, &chain, soon),
+        cache.put(domain, block(&chain[1], None), soon),
+        cache.entry_get(domain, b"key", soon),
+        cache.entry_put(domain, b"key", Bytes::new(), EntryOptions::kept(None), soon),
+    );
+    assert_eq!(matched, Err(late));
+    assert_eq!(got.unwrap_err(), late);
+    assert_eq!(put, Err(PutError::Request(late)));
+    assert_eq!(entry, Err(EntryError::Request(late)));
+    // A write that was sent may have been carried out, for all its caller can know.
+    assert_eq!(unknown, Err(EntryError::OutcomeUnknown(late)));
+    // One whose time was up before was not sent, and says so.
+    let put = cache.entry_put(domain, b"key", Bytes::new(), EntryOptions::kept(None), soon);
+    assert_eq!(put.await, Err(EntryError::Request(late)));
+
+    drop(stall);
+    rig.until_at_rest().await;
+    assert_eq!(rig.matched(&chain).await, 1);
+}
+
+#[tokio::test]
+async fn callers_that_leave_give_back_what_they_were_lent_or_had_reserved() {
+    let rig = Rig::start(plan(1 << 20, 1)).await;
+    let chain = rig.chain(1, 2);
+    rig.put_chain(&chain[..1]).await;
+    let stall = rig.cache.stall_shard(0).await.unwrap();
+    let (got, put) = {
+        let (cache, domain, deadline) = (rig.cache.clone(), rig.domain, rig.deadline());
+        let (lent, new) = (chain.clone(), block(&chain[1], None));
+        let get = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.get(&domain, &lent, deadline).await.map(|_| ()) }
+        });
+        let put = tokio::spawn(async move { cache.put(&domain, new, deadline).await });
+        (get, put)
+    };
+    tokio::task::yield_now().await;
+    got.abort();
+    put.abort();
+    assert!(got.await.unwrap_err().is_cancelled());
+    assert!(put.await.unwrap_err().is_cancelled());
+    drop(stall);
+    rig.until_at_rest().await;
+    assert_eq!(rig.stats().await[0].usage.bytes, BLOCK_BYTES);
+}
+
+#[tokio::test]
+async fn everything_leased_is_no_room_and_room_again_when_the_readers_are_done() {
+    let rig = Rig::start(plan(4 * BLOCK_BYTES, 1)).await;
+    let chain = rig.chain(1, 4);
+    rig.put_chain(&chain[..3]).await;
+    rig.put(&chain[3]).await.unwrap();
+    let readers = rig.get(&chain).await;
+    let refused = rig.put(&rig.chain(2, 1)[0]).await;
+    let lent = readers.iter().flatten().count();
+    if lent == 4 {
+        assert_eq!(refused, Err(PutError::Refused(PutRefusal::NoRoom)));
+    }
+    drop(readers);
+    rig.until_at_rest().await;
+    assert_eq!(rig.put(&rig.chain(3, 1)[0]).await, Ok(Stored::Copies(1)));
+}
+
+#[tokio::test]
+async fn after_the_stop_every_request_is_told_so_at_once() {
+    let rig = Rig::start(plan(1 << 20, 2)).await;
+    let chain = rig.chain(1, 1);
+    rig.put_chain(&chain).await;
+    let reader = rig.get(&chain).await.remove(0).unwrap();
+    assert!(rig.node.stop(rig.deadline()).await);
+    assert_eq!(rig.node.stopped().await, crate::StopReason::Asked);
+
+    let stopped = RequestError::Stopped;
+    let matched = rig
+        .cache
+        .match_prefix(&rig.domain, &chain, rig.deadline())
+        .await;
+    assert_eq!(matched, Err(stopped));
+    assert_eq!(rig.put(&chain[0]).await, Err(PutError::Request(stopped)));
+    assert_eq!(rig.cache.stats(rig.deadline()).await.unwrap_err(), stopped);
+    assert!(is_right(&chain[0], &reader));
+    let tree = rig.node.tree();
+    assert!(
+        tree.iter()
+            .all(|actor| actor.status == crate::ActorState::Stopped)
+    );
+    assert!(
+        rig.node
+            .attach(crate::ChildSpec::supervisor("x", "X", []))
+            .await
+            .is_err()
+    );
+}
