@@ -8,7 +8,6 @@
 //! WHATWG HTML, section 9.2 "Server-sent events".
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, header};
@@ -76,23 +75,21 @@ struct Rest<W> {
 
 impl<W: EventWriter> Rest<W> {
     /// The next events, or `None` after the end.
-    fn more(&mut self) -> impl Future<Output = Option<Vec<Event>>> + Send {
-        async move {
-            if self.ended {
-                return None;
-            }
-            let next: Result<ProcessEvent, ProcessError> = self.stream.next().await;
-            Some(match next {
-                Ok(event) => {
-                    self.ended = matches!(event, ProcessEvent::Done(_));
-                    self.writer.write(event)
-                }
-                Err(error) => {
-                    self.ended = true;
-                    self.writer.fail(&Problem::from(error))
-                }
-            })
+    async fn more(&mut self) -> Option<Vec<Event>> {
+        if self.ended {
+            return None;
         }
+        let next: Result<ProcessEvent, ProcessError> = self.stream.next().await;
+        Some(match next {
+            Ok(event) => {
+                self.ended = matches!(event, ProcessEvent::Done(_));
+                self.writer.write(event)
+            }
+            Err(error) => {
+                self.ended = true;
+                self.writer.fail(&Problem::from(error))
+            }
+        })
     }
 }
 

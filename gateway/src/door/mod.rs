@@ -12,6 +12,9 @@ pub mod openai;
 pub mod process;
 pub(crate) mod request_head;
 
+#[cfg(test)]
+mod tests;
+
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::Door;

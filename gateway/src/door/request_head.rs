@@ -62,7 +62,7 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Accepted, Problem> {
         any = true;
         let mut parts = range.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
-        if parts.any(|parameter| is_zero_quality(parameter)) {
+        if parts.any(is_zero_quality) {
             continue;
         }
         match media_type.as_str() {

@@ -16,19 +16,17 @@ const VERSION: &[u8] = b"ultrakv response 1";
 
 /// The digest of a canonical request. Equal digests: one answer serves both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestKey([u8; 32]);
+pub(crate) struct RequestKey([u8; 32]);
 
 impl RequestKey {
     /// Digests a request to the model of that identity (weights, shapes, numerics: whatever makes
     /// two models answer differently).
-    #[must_use]
-    pub fn new(model: &[u8], request: &ProcessRequest) -> Self {
+    pub(crate) fn new(model: &[u8], request: &ProcessRequest) -> Self {
         Self(*blake3::hash(&canonical_form(model, request)).as_bytes())
     }
 
     /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -106,7 +106,7 @@ impl Chain {
                 .space
                 .child(parent.as_ref().map(|parent| &parent.key), covered, &[]);
             let run = match parent {
-                Some(parent) if next % PLACEMENT_RUN_BLOCKS != 0 => parent.run,
+                Some(parent) if !next.is_multiple_of(PLACEMENT_RUN_BLOCKS) => parent.run,
                 _ => key,
             };
             self.addresses.push(BlockAddress { key, run });

@@ -118,7 +118,7 @@ impl Journey {
 
     async fn longest_prefix(&self, chain: &Chain) -> Vec<CachedBlock> {
         let matchable = chain.matchable();
-        if matchable.is_empty() {
+        if matchable.is_empty() || !self.inner.limits.cache {
             return Vec::new();
         }
         let inner = &self.inner;
@@ -141,7 +141,7 @@ impl Journey {
         } = prepared;
         let (made, mut makes) = mpsc::channel(BLOCKS_IN_FLIGHT_MAX);
         let blocks_unwanted = CancellationToken::new();
-        if self.request.cache == CacheControl::NoStore {
+        if self.request.cache == CacheControl::NoStore || !self.inner.limits.cache {
             blocks_unwanted.cancel();
         }
         let job = Job {
@@ -245,7 +245,7 @@ impl Inner {
         domain: Domain,
         key: &RequestKey,
     ) -> Option<Answer> {
-        let reads = self.limits.response_cache
+        let reads = self.keeps_responses()
             && request.is_shareable()
             && request.cache == CacheControl::Normal;
         if !reads {
@@ -266,9 +266,11 @@ impl Inner {
     }
 
     fn writes_response(&self, request: &ProcessRequest) -> bool {
-        self.limits.response_cache
-            && request.is_shareable()
-            && request.cache != CacheControl::NoStore
+        self.keeps_responses() && request.is_shareable() && request.cache != CacheControl::NoStore
+    }
+
+    fn keeps_responses(&self) -> bool {
+        self.limits.cache && self.limits.response_cache
     }
 
     fn doubted(&self, what: &'static str, InDoubt(code): InDoubt) {

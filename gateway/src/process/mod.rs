@@ -59,6 +59,9 @@ pub use stream::{ProcessEvent, ProcessStream};
 /// What the settings say about the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessLimits {
+    /// Whether anything is read from or written to the cache; without it every request is computed,
+    /// equal ones at the same time still once.
+    pub cache: bool,
     /// Whether answers are stored and found again.
     pub response_cache: bool,
     /// How long a stored answer is found.
@@ -74,8 +77,14 @@ pub struct ProcessLimits {
 impl ProcessLimits {
     /// Those of the settings.
     #[must_use]
-    pub fn from_settings(settings: &ultrakv_config::ProcessSettings) -> Self {
+    pub fn from_settings(settings: &Settings) -> Self {
+        let Settings {
+            cache,
+            process: settings,
+            ..
+        } = settings;
         Self {
+            cache: cache.enabled,
             response_cache: settings.response_cache,
             response_ttl: settings.response_ttl,
             max_length_default: settings.default_max_length,
@@ -127,7 +136,7 @@ impl Processor {
             .await?;
         let name = settings.model.name.clone();
         let backend = EmbeddedBackend::new(engine, name, node.entropy().clone());
-        let limits = ProcessLimits::from_settings(process);
+        let limits = ProcessLimits::from_settings(settings);
         let around = (limits, node.clock().clone());
         Ok(Self::over(
             Arc::new(cluster),

@@ -166,12 +166,12 @@ mod tests {
 
     #[test]
     fn priorities_have_names_and_numbers_in_order_of_urgency() {
-        for (index, priority) in Priority::ALL.into_iter().enumerate() {
+        for (number, priority) in (1..).zip(Priority::ALL) {
             assert_eq!(
                 Priority::from_name(&priority.name().to_uppercase()),
                 Some(priority)
             );
-            assert_eq!(Priority::from_number(index as u64 + 1), Some(priority));
+            assert_eq!(Priority::from_number(number), Some(priority));
         }
         assert_eq!(Priority::from_number(0), None);
         assert_eq!(Priority::from_number(6), None);

@@ -41,6 +41,7 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
     let (model, store) = (Arc::new(FakeModel::new()), Arc::new(FakeStore::default()));
     let (admission, clock) = (Admission::new(slots, queue), Clock::machine());
     let limits = ProcessLimits {
+        cache: true,
         response_cache: true,
         response_ttl: Duration::from_secs(60),
         max_length_default: 100,
@@ -48,8 +49,8 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
         text_chars_max: 100_000,
     };
     let processor = Processor::over(
-        Arc::clone(&store) as Arc<dyn Store>,
-        Arc::clone(&model) as Arc<dyn Backend>,
+        store.clone(),
+        model.clone(),
         (admission.clone(), Services::default()),
         (limits, clock.clone()),
     );
@@ -147,7 +148,7 @@ async fn a_second_request_reuses_what_the_first_computed_and_answers_the_same() 
         (CacheUse::None, 0, 21)
     );
     let warm = rig.answer("a", fresh(TEXT)).await;
-    let reused = PROMPT_BLOCKS * BLOCK_TOKENS as u32;
+    let reused = PROMPT_BLOCKS * BLOCK_TOKENS;
     assert_eq!(
         (warm.cache, warm.reused_tokens, warm.computed_tokens),
         (CacheUse::Prefix, reused, 1)

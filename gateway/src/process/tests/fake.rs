@@ -16,7 +16,8 @@ use super::*;
 use crate::backend::{Generation, Prefill, SealedBlock, Step};
 use crate::process::store::{CachedBlock, InDoubt, NewBlock, NewEntry};
 
-pub(super) const BLOCK_TOKENS: usize = 4;
+pub(super) const BLOCK_TOKENS: u32 = 4;
+const WIDTH: usize = 4;
 const BLOCK_BYTES: usize = 64;
 
 /// Where a test holds a generation.
@@ -89,7 +90,7 @@ impl FakeModel {
                 adapter: [0; 32],
                 rope: [2; 32],
                 layout,
-                block_tokens: BLOCK_TOKENS as u32,
+                block_tokens: BLOCK_TOKENS,
             },
             turnstile: Arc::default(),
             fault: Mutex::new(Fault::None),
@@ -161,7 +162,7 @@ fn payload(tokens: &[u32], index: usize) -> Vec<u8> {
     let digest = |part: u8| {
         let mut hash = blake3::Hasher::new();
         hash.update(&[part]);
-        for token in &tokens[..(index + 1) * BLOCK_TOKENS] {
+        for token in &tokens[..(index + 1) * WIDTH] {
             hash.update(&token.to_le_bytes());
         }
         *hash.finalize().as_bytes()
@@ -178,7 +179,7 @@ impl Generation for FakeGeneration {
                 "block {index} is another's"
             );
         }
-        self.filled = payloads.len() * BLOCK_TOKENS;
+        self.filled = payloads.len() * WIDTH;
         self.sealed = payloads.len();
         assert!(self.filled < self.prompt);
         Ok(self.filled)
@@ -195,7 +196,7 @@ impl Generation for FakeGeneration {
             }
             Fault::Panic => panic!("told to panic"),
         }
-        self.filled = (self.filled + BLOCK_TOKENS).min(self.prompt);
+        self.filled = (self.filled + WIDTH).min(self.prompt);
         Ok(if self.filled < self.prompt {
             Prefill::More
         } else {
@@ -206,7 +207,7 @@ impl Generation for FakeGeneration {
     fn step(&mut self) -> Result<Step, ProcessError> {
         self.turnstile.pass();
         let sum: u32 = self.tokens.iter().sum();
-        let letter = b'a' + (sum % 26) as u8;
+        let letter = b'a' + u8::try_from(sum % 26).unwrap();
         self.tokens.push(u32::from(letter));
         self.filled = self.tokens.len() - 1;
         self.left -= 1;
@@ -218,7 +219,7 @@ impl Generation for FakeGeneration {
     }
 
     fn take_sealed(&mut self) -> Vec<SealedBlock> {
-        let whole = self.filled / BLOCK_TOKENS;
+        let whole = self.filled / WIDTH;
         let first = self.sealed;
         self.sealed = whole.max(first);
         (first..whole)
@@ -234,11 +235,13 @@ impl Generation for FakeGeneration {
     }
 }
 
+type Table<K, V> = Arc<Mutex<BTreeMap<(EffectiveDomain, K), V>>>;
+
 /// A store of services `a`, `b`, and `left` and `right` that share.
 #[derive(Debug, Default)]
 pub(super) struct FakeStore {
-    pub(super) blocks: Arc<Mutex<BTreeMap<(EffectiveDomain, BlockKey), CachedBlock>>>,
-    pub(super) entries: Arc<Mutex<BTreeMap<(EffectiveDomain, Vec<u8>), Bytes>>>,
+    pub(super) blocks: Table<BlockKey, CachedBlock>,
+    pub(super) entries: Table<Vec<u8>, Bytes>,
     pub(super) in_doubt: AtomicBool,
     pub(super) full: AtomicBool,
     pub(super) puts_offered: Arc<AtomicUsize>,

@@ -1,0 +1,6 @@
+//! The generating doors over real sockets: a whole tree, a tiny reference model, a client that can
+//! leave.
+
+mod openai;
+mod process;
+mod rig;
