@@ -63,7 +63,7 @@ async fn demo(clock: &Clock) -> Result<(DemoNode, Report), Failure> {
     let mut node = DemoNode::start(clock).await?;
     let asker = Asker::new(&node.announced, clock)?;
     let outcome = tokio::select! {
-        outcome = script::run(&asker, &screen) => outcome,
+        outcome = script::run(&asker, clock, &screen) => outcome,
         failure = wait_for_end(&mut node) => return Err(failure),
     };
     let outcome = outcome.map_err(|failure| with_log(&node, failure))?;

@@ -81,7 +81,7 @@ fn rows(body: &Value) -> Vec<Vec<String>> {
     FIGURES
         .iter()
         .filter_map(|(label, key, unit)| {
-            body.get(key)
+            body.pointer(key)
                 .map(|value| vec![(*label).to_owned(), figure(value, *unit)])
         })
         .collect()
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn documented_figures_are_shown_in_order_and_absent_ones_left_out() {
-        let body = json!({"p50_latency_ms": 3.25, "hit_rate": 0.5, "total_requests": 1200, "other": 1, "p99_latency_ms": null});
+        let body = json!({"p50_latency_ms": 3.25, "hit_rate": 0.5, "total_requests": 1200, "other": 1, "p99_latency_ms": null, "memory": {"used_bytes": 1024}});
         let rows = rows(&body);
         assert_eq!(
             rows,
@@ -117,7 +117,8 @@ mod tests {
                 ["total requests", "1 200"],
                 ["hit rate", "50.0 %"],
                 ["P50 latency", "3.2 ms"],
-                ["P99 latency", "-"]
+                ["P99 latency", "-"],
+                ["memory used", "1.0 KiB"]
             ]
         );
     }

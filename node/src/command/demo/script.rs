@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use ultrakv_actors::clock::Clock;
+
 use super::ask::{Asker, Caching, Said};
 use crate::exit::{Failure, Status};
 
@@ -22,6 +24,12 @@ const QUESTIONS: [&str; 6] = [
 /// The text that the beginning repeats.
 const SENTENCE: &str = "The keys and values that one request computed are kept, so that the next \
                         request with the same beginning does not compute them again. ";
+
+/// When the questions have taken this long, no further one is asked, so that the demo ends in time on a machine that is
+/// slow or busy.
+const ASK_WITHIN: Duration = Duration::from_secs(20);
+/// Questions that are asked however long they take.
+const QUESTIONS_MIN: usize = 2;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -60,8 +68,13 @@ pub(super) const REQUESTS: u64 = 1 + 3 * 6 + 4;
 const _: () = assert!(QUESTIONS.len() == 6, "REQUESTS counts the questions");
 
 /// Asks everything.
-pub(super) async fn run(asker: &Asker, progress: &impl Progress) -> Result<Outcome, Failure> {
+pub(super) async fn run(
+    asker: &Asker,
+    clock: &Clock,
+    progress: &impl Progress,
+) -> Result<Outcome, Failure> {
     let mut outcome = Outcome::default();
+    let asking = clock.stopwatch();
     let prefix: String = SENTENCE.chars().cycle().take(PREFIX_TOKENS).collect();
 
     progress.step("computing a beginning of 1000 tokens");
@@ -74,6 +87,10 @@ pub(super) async fn run(asker: &Asker, progress: &impl Progress) -> Result<Outco
     progress.step("asking over the stored beginning, and again with the cache off");
     let mut warm = Vec::new();
     for (index, question) in QUESTIONS.iter().enumerate() {
+        if index >= QUESTIONS_MIN && asking.elapsed() > ASK_WITHIN {
+            progress.step("this machine is slow or busy: asking fewer questions");
+            break;
+        }
         let text = format!("{prefix}{question}");
         let salt = format!("demo-{index}");
         let cold = asker.process(&text, Caching::Off { salt: &salt }).await?;
@@ -153,7 +170,7 @@ impl Outcome {
 
     /// A demo in which nothing was reused has failed, however well everything answered.
     fn judge(self) -> Result<Self, Failure> {
-        let questions = u64::try_from(QUESTIONS.len()).unwrap_or(u64::MAX);
+        let questions = u64::try_from(self.warm.len()).unwrap_or(u64::MAX);
         if self.prefix_hits < questions || self.response_hits < questions {
             let message = format!(
                 "of {questions} questions over one beginning only {} reused it, and only {} were answered from store",
@@ -195,19 +212,16 @@ mod tests {
 
     #[test]
     fn a_demo_without_reuse_or_with_another_answer_fails() {
-        let mut outcome = Outcome {
-            prefix_hits: 5,
-            response_hits: 6,
+        let asked = |prefix_hits, response_hits| Outcome {
+            prefix_hits,
+            response_hits,
+            warm: vec![Duration::ZERO; 6],
             ..Outcome::default()
         };
-        assert!(outcome.compare("x", "a", "a").is_ok());
-        assert!(outcome.compare("x", "a", "b").is_err());
-        assert!(outcome.judge().is_err());
-        let outcome = Outcome {
-            prefix_hits: 6,
-            response_hits: 6,
-            ..Outcome::default()
-        };
-        assert!(outcome.judge().is_ok());
+        assert!(asked(6, 6).compare("x", "a", "a").is_ok());
+        assert!(asked(6, 6).compare("x", "a", "b").is_err());
+        assert!(asked(5, 6).judge().is_err());
+        assert!(asked(6, 5).judge().is_err());
+        assert!(asked(6, 6).judge().is_ok());
     }
 }
