@@ -107,11 +107,6 @@ impl Figures {
         u64::try_from(active).unwrap_or(u64::MAX)
     }
 
-    /// How often actors were started again.
-    pub(crate) fn restarts(&self) -> u64 {
-        self.actors.iter().map(|actor| actor.restarts).sum()
-    }
-
     /// Actors that run now.
     pub(crate) fn actors_running(&self) -> usize {
         self.actors

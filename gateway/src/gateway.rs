@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use ultrakv_actors::Node;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_cluster::ClusterHandle;
-use ultrakv_config::{LimitSettings, Settings, Warning};
+use ultrakv_config::{LimitSettings, Origin, Settings, Warning};
 use ultrakv_model::Engine;
 
-use crate::auth::tokens::{TokenFileError, Tokens};
+use crate::auth::tokens::{self, TokenFileError, Tokens};
 use crate::auth::{Access, Door};
 use crate::door;
 use crate::door::blocks::HeldLeases;
@@ -28,6 +28,7 @@ use crate::process::Processor;
 use crate::server::{BoundDoor, DoorPlan, OpenDoor};
 use crate::stack::Stack;
 use crate::state::AppState;
+use crate::telemetry;
 
 /// Connections of the admin door: operators and probes, not clients.
 const ADMIN_CONNECTIONS_MAX: u32 = 256;
@@ -44,9 +45,6 @@ const ADMIN_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the admin door may take to close after the main door has closed.
 const ADMIN_CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// How often the recorder is swept, so that its histograms stay small when nobody scrapes.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
 /// What the gateway is started with.
 pub struct GatewayParts {
     /// The node whose tree the gateway's actors join.
@@ -59,18 +57,20 @@ pub struct GatewayParts {
     pub settings: Settings,
     /// Settings that do not do what they say.
     pub warnings: Vec<Warning>,
-    /// What renders the process's metrics.
-    pub recorded: PrometheusHandle,
+    /// What renders the process's metrics; whoever made it also sweeps it.
+    pub metrics: PrometheusHandle,
 }
 
 /// The open doors.
 pub struct Gateway {
-    http: OpenDoor,
-    admin: OpenDoor,
+    /// Where the main door listens.
+    pub http: SocketAddr,
+    /// Where the admin door listens.
+    pub admin: SocketAddr,
+    http_door: OpenDoor,
+    admin_door: OpenDoor,
     draining: CancellationToken,
-    upkeep: tokio::task::JoinHandle<()>,
     clock: Clock,
-    notes: Vec<String>,
 }
 
 /// Why the doors did not open.
@@ -153,12 +153,12 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         cluster,
         engine,
         settings,
-        warnings,
-        recorded,
+        mut warnings,
+        metrics,
     } = parts;
+    telemetry::describe();
     let clock = node.clock().clone();
-    let mut notes = Vec::new();
-    let access = access(&settings, &mut notes)?;
+    let access = access(&settings, &mut warnings)?;
     let (http_limits, admin_limits) = (&settings.limits, admin_limits(&settings.limits));
     let http = bind(Door::Http, settings.http.bind, &access, http_limits)?;
     let admin = bind(Door::Admin, settings.admin.bind, &access, &admin_limits)?;
@@ -174,7 +174,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         settings: Arc::new(settings),
         warnings: warnings.into(),
         clock: clock.clone(),
-        recorded: recorded.clone(),
+        metrics,
         limits: limits.clone(),
         leases: HeldLeases::new(clock.clone()),
         draining: draining.clone(),
@@ -195,65 +195,46 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
     };
     let admin = open(admin, Door::Admin, admin_limits);
     let http = open(http, Door::Http, limits);
-    let upkeep = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP_EVERY).await;
-            recorded.run_upkeep();
-        }
-    });
     tracing::info!(http = %http.address(), admin = %admin.address(), "the doors are open");
     Ok(Gateway {
-        http,
-        admin,
+        http: http.address(),
+        admin: admin.address(),
+        http_door: http,
+        admin_door: admin,
         draining,
-        upkeep,
         clock,
-        notes,
     })
 }
 
 impl Gateway {
-    /// Where the main door listens.
-    #[must_use]
-    pub const fn http(&self) -> SocketAddr {
-        self.http.address()
-    }
-
-    /// Where the admin door listens.
-    #[must_use]
-    pub const fn admin(&self) -> SocketAddr {
-        self.admin.address()
-    }
-
-    /// What the operator should know about how the doors were opened, such as a token file that others may read.
-    #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     /// Closes the doors: readiness first says no, the main door finishes what it has begun until the deadline, the admin door
     /// closes last. Returns whether every request was finished.
     pub async fn shutdown(self, deadline: Deadline) -> bool {
         self.draining.cancel();
-        let finished = self.http.close(self.clock.remaining(deadline)).await;
-        self.admin.close(ADMIN_CLOSE_TIME).await;
-        self.upkeep.abort();
+        let finished = self.http_door.close(self.clock.remaining(deadline)).await;
+        self.admin_door.close(ADMIN_CLOSE_TIME).await;
         tracing::info!(finished, "the doors are closed");
         finished
     }
 }
 
 /// Who may come in.
-fn access(settings: &Settings, notes: &mut Vec<String>) -> Result<Access, StartError> {
+fn access(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<Access, StartError> {
     let services: BTreeSet<String> = settings.services.keys().cloned().collect();
     let tokens = match &settings.auth.token_file {
         None => None,
         Some(path) => {
-            let (tokens, warning) = Tokens::read(path, &services)?;
-            if let Some(warning) = &warning {
-                tracing::warn!("{warning}");
+            let (tokens, exposed) = Tokens::read(path, &services)?;
+            if let Some(message) = exposed {
+                tracing::warn!(code = tokens::MODE_CODE, "{message}");
+                warnings.push(Warning {
+                    code: tokens::MODE_CODE,
+                    key: "auth.token_file".to_owned(),
+                    origin: Origin::Default,
+                    message,
+                    hint: Some(format!("chmod 600 {}", path.display())),
+                });
             }
-            notes.extend(warning);
             Some(tokens)
         }
     };

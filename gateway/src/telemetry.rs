@@ -13,16 +13,8 @@ pub(crate) use self::exposition::{Exposition, TEXT_FORMAT};
 
 use crate::figures::Figures;
 
-/// Upper bounds, in seconds, that duration histograms need to tell our targets apart: 100 ms, 500 ms and 1 s are among them.
-pub const DURATION_BUCKETS: [f64; 14] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-];
-
-/// The histograms that are to have [`DURATION_BUCKETS`]: whoever builds the recorder sets them for names with this ending.
-pub const DURATION_SUFFIX: &str = "_duration_seconds";
-
-/// Says what the doors' own metrics mean. Call it once, when the recorder is installed.
-pub fn describe() {
+/// Says what the doors' own metrics mean; called once, when the doors open.
+pub(crate) fn describe() {
     describe_counter!(
         "ultrakv_http_requests_total",
         Unit::Count,

@@ -17,6 +17,9 @@ use ultrakv_config::ADMIN_SERVICE;
 /// The shortest token that is taken: 16 characters of base64 are 96 bits.
 pub const TOKEN_CHARS_MIN: usize = 16;
 
+/// The stable name of the warning about a file that others may read.
+pub const MODE_CODE: &str = "auth.token_file_mode";
+
 /// The largest token file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -128,7 +131,7 @@ impl Tokens {
         let mode = metadata.permissions().mode() & 0o777;
         let warning = (mode & 0o077 != 0).then(|| {
             format!(
-                "the token file {} has mode {mode:03o}; others may read it: chmod 600",
+                "the token file {} has mode {mode:03o}: others on this machine may read it",
                 path.display()
             )
         });

@@ -4,15 +4,17 @@
 //! Prometheus documentation, *Exposition formats*, text format 0.0.4: one HELP and one TYPE line before a family's samples, all of a
 //! family's samples together.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The media type of the format.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A text under construction.
+/// A text under construction. A family that is already in it is not written again: twice the same family is no text at all.
 #[derive(Debug)]
 pub(crate) struct Exposition {
     text: String,
+    families: BTreeSet<String>,
 }
 
 /// What kind of figure a family is.
@@ -33,7 +35,9 @@ impl Exposition {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        Self { text }
+        let types = recorded.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let families = types.filter_map(|rest| rest.split(' ').next()).map(ToOwned::to_owned).collect();
+        Self { text, families }
     }
 
     /// A family with one sample that only grows.
@@ -64,7 +68,9 @@ impl Exposition {
         quantiles: &[(&str, f64)],
         (sum, count): (f64, u64),
     ) {
-        self.head(name, help, Kind::Summary);
+        if !self.head(name, help, Kind::Summary) {
+            return;
+        }
         for (quantile, value) in quantiles {
             self.sample(name, &[("quantile", quantile)], *value);
         }
@@ -78,13 +84,19 @@ impl Exposition {
     }
 
     fn family(&mut self, name: &str, help: &str, kind: Kind, samples: &[(Labels<'_>, f64)]) {
-        self.head(name, help, kind);
+        if !self.head(name, help, kind) {
+            return;
+        }
         for (labels, value) in samples {
             self.sample(name, labels, *value);
         }
     }
 
-    fn head(&mut self, name: &str, help: &str, kind: Kind) {
+    /// Begins a family; false when the text has it already.
+    fn head(&mut self, name: &str, help: &str, kind: Kind) -> bool {
+        if !self.families.insert(name.to_owned()) {
+            return false;
+        }
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -93,6 +105,7 @@ impl Exposition {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        true
     }
 
     fn sample(&mut self, name: &str, labels: Labels<'_>, value: f64) {
@@ -121,7 +134,8 @@ mod tests {
 
     #[test]
     fn families_have_heads_and_labels_are_escaped() {
-        let mut exposition = Exposition::over("recorded_total 1");
+        let mut exposition = Exposition::over("# TYPE recorded_total counter\nrecorded_total 1");
+        exposition.counter("recorded_total", "Recorded already.", 2.0);
         exposition.counter("a_total", "What a is.", 3.0);
         exposition.gauges(
             "b",
@@ -129,7 +143,7 @@ mod tests {
             &[(&[("x", "1"), ("y", "a\"b\\c\n")], 0.25)],
         );
         exposition.summary("c_seconds", "Time.", &[("0.5", 0.1)], (1.5, 2));
-        let expected = "recorded_total 1\n\
+        let expected = "# TYPE recorded_total counter\nrecorded_total 1\n\
             # HELP a_total What a is.\n# TYPE a_total counter\na_total 3\n\
             # HELP b Two\\nlines.\n# TYPE b gauge\nb{x=\"1\",y=\"a\\\"b\\\\c\\n\"} 0.25\n\
             # HELP c_seconds Time.\n# TYPE c_seconds summary\nc_seconds{quantile=\"0.5\"} 0.1\n\

@@ -8,8 +8,7 @@ use crate::process::LatencyStats;
 pub(super) fn ours(to: &mut Exposition, figures: &Figures) {
     node(to, figures);
     process(to, figures);
-    blocks(to, figures);
-    memory(to, figures);
+    budget(to, figures);
 }
 
 fn node(to: &mut Exposition, figures: &Figures) {
@@ -33,11 +32,6 @@ fn node(to: &mut Exposition, figures: &Figures) {
         "ultrakv_actors_running",
         "Actors that run.",
         count(figures.actors_running()),
-    );
-    to.counter(
-        "ultrakv_actor_restarts_total",
-        "Actors started again.",
-        float(figures.restarts()),
     );
     to.gauge(
         "ultrakv_http_requests_in_progress",
@@ -128,115 +122,11 @@ fn process(to: &mut Exposition, figures: &Figures) {
     );
 }
 
-fn blocks(to: &mut Exposition, figures: &Figures) {
-    let cache = figures.cache();
-    to.counter(
-        "ultrakv_lookup_blocks_total",
-        "Blocks asked for.",
-        float(cache.lookups),
-    );
-    to.counter(
-        "ultrakv_hit_blocks_total",
-        "Blocks asked for that were here.",
-        float(cache.hits),
-    );
-    to.counter(
-        "ultrakv_stored_blocks_total",
-        "Blocks stored.",
-        float(cache.stored),
-    );
-    to.counter(
-        "ultrakv_evicted_blocks_total",
-        "Blocks evicted for room.",
-        float(cache.evicted),
-    );
-    to.counter(
-        "ultrakv_expired_blocks_total",
-        "Blocks gone by time.",
-        float(cache.expired),
-    );
-    to.counter(
-        "ultrakv_refused_requests_total",
-        "Requests to the cache refused for want of room.",
-        float(cache.refused),
-    );
-    to.counter(
-        "ultrakv_lookup_entries_total",
-        "Entries asked for.",
-        float(cache.entry_lookups),
-    );
-    to.counter(
-        "ultrakv_hit_entries_total",
-        "Entries asked for that were here.",
-        float(cache.entry_hits),
-    );
-    to.counter(
-        "ultrakv_evicted_entries_total",
-        "Entries evicted for room.",
-        float(cache.entries_evicted),
-    );
-    to.gauge(
-        "ultrakv_blocks",
-        "Blocks that can be found.",
-        float(cache.blocks_visible),
-    );
-    to.gauge("ultrakv_entries", "Entries stored.", float(cache.entries));
-    to.gauge(
-        "ultrakv_leases",
-        "Leases open in the shards.",
-        float(cache.leases),
-    );
-}
-
-fn memory(to: &mut Exposition, figures: &Figures) {
-    let shards = figures.shards.as_deref().unwrap_or_default();
-    let names: Vec<String> = (0..shards.len()).map(|shard| shard.to_string()).collect();
-    let labels: Vec<[(&str, &str); 1]> = names
-        .iter()
-        .map(|name| [("shard", name.as_str())])
-        .collect();
-    let mut per_shard =
-        |name: &str, help: &str, of: &dyn Fn(&ultrakv_actors::ShardReport) -> u64| {
-            let samples = shards.iter().zip(&labels);
-            let samples: Vec<(Labels<'_>, f64)> = samples
-                .map(|(shard, labels)| (labels.as_slice(), float(of(shard))))
-                .collect();
-            to.gauges(name, help, &samples);
-        };
-    per_shard(
-        "ultrakv_shard_used_bytes",
-        "Bytes of blocks and entries.",
-        &|shard| shard.usage.bytes,
-    );
-    per_shard(
-        "ultrakv_shard_entry_bytes",
-        "The part of them that entries take.",
-        &|shard| shard.usage.entry_bytes,
-    );
-    per_shard(
-        "ultrakv_shard_pinned_bytes",
-        "The part of them that is pinned hard.",
-        &|shard| shard.usage.pin_bytes,
-    );
-    per_shard(
-        "ultrakv_shard_resident_bytes",
-        "Physical memory that the arenas hold.",
-        &|shard| shard.resident_bytes,
-    );
-    per_shard("ultrakv_shard_tokens", "Tokens of blocks.", &|shard| {
-        shard.usage.tokens
-    });
-    to.gauge(
-        "ultrakv_budget_bytes",
-        "The node's budget; used bytes never exceed it.",
-        float(figures.bytes_max),
-    );
+/// The node's budget. What its shards use of it, they record themselves.
+fn budget(to: &mut Exposition, figures: &Figures) {
+    to.gauge("ultrakv_budget_bytes", "The node's budget; used bytes never exceed it.", float(figures.bytes_max));
     if let Some(tokens_max) = figures.tokens_max {
-        to.gauge(
-            "ultrakv_budget_tokens",
-            "The node's budget in tokens.",
-            float(tokens_max),
-        );
+        to.gauge("ultrakv_budget_tokens", "The node's budget in tokens.", float(tokens_max));
     }
 }
 

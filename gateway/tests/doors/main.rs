@@ -1,0 +1,21 @@
+//! The doors as their clients see them: a real gateway on a real node with a small model, asked over HTTP.
+//!
+//! - [`routes`]: every route is documented and every documented route is served;
+//! - [`blocks`]: the block API;
+//! - [`cache`]: figures, health, clearing, the self-test;
+//! - [`admin`]: the admin door;
+//! - [`opening`]: what keeps the doors shut, and how they close.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod admin;
+mod blocks;
+mod cache;
+mod house;
+mod opening;
+mod routes;
