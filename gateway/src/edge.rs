@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::auth::Door;
 use crate::problem::{Problem, Shape};
+use crate::server::Peer;
 
 /// The header that carries a request's id, in both directions.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,8 +74,13 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let route = route(&request);
     let method = method_name(request.method());
     request.extensions_mut().insert(id.clone());
+    let peer = request
+        .extensions()
+        .get::<Peer>()
+        .map(|Peer(address)| *address);
     let span = tracing::info_span!(
         "request", door = edge.door.name(), method, route = %route, request_id = id.as_str(),
+        peer = peer.map(tracing::field::display),
     );
 
     let response = next.run(request).instrument(span.clone()).await;

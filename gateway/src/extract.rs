@@ -1,6 +1,6 @@
 //! What a request carries, parsed into types or refused with a problem that names the place.
 //!
-//! Handlers take [`Json`] and [`Query`] from here, never axum's own, so that invalid UTF-8, wrong types and unknown fields are told
+//! Handlers take [`Json`] and [`Params`] from here, never axum's own, so that invalid UTF-8, wrong types and unknown fields are told
 //! in one voice on every route. The size and pace of bodies is bounded before this file sees them (see `limits`).
 
 use axum::body::{Bytes, HttpBody};
@@ -20,7 +20,7 @@ pub struct Json<T>(pub T);
 
 /// The query string, complete and of the right shape.
 #[derive(Debug, Clone)]
-pub struct Query<T>(pub T);
+pub struct Params<T>(pub T);
 
 /// A whole body as bytes, within the limits of the door.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

@@ -22,7 +22,14 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// # Source
 /// RFC 9457, *Problem Details for HTTP APIs*, section 3.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(
+    // Boxed, because a problem is rare and the `Result` it may be in is not.
+    Box<Facts>,
+);
+
+/// What is known of a problem.
+#[derive(Debug, Clone)]
+struct Facts {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -119,7 +126,7 @@ impl Problem {
     /// A problem with the given status, stable code and description of this very occurrence.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Facts {
             status,
             code,
             detail: detail.into(),
@@ -127,7 +134,7 @@ impl Problem {
             documented_code: documented_code(status),
             param: None,
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// 400: the request is wrong and will stay wrong.
@@ -183,28 +190,28 @@ impl Problem {
     /// Says what the caller can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.hint = hint.into();
+        self.0.hint = hint.into();
         self
     }
 
     /// Names the field of the request that is wrong.
     #[must_use]
     pub fn param(mut self, param: impl Into<String>) -> Self {
-        self.param = Some(param.into());
+        self.0.param = Some(param.into());
         self
     }
 
     /// Replaces the documented code that the status suggests.
     #[must_use]
     pub fn documented_as(mut self, code: &'static str) -> Self {
-        self.documented_code = Some(code);
+        self.0.documented_code = Some(code);
         self
     }
 
     /// Adds a header to the answer.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -216,34 +223,34 @@ impl Problem {
 
     /// The status code of the answer.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        self.status
+    pub fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// The stable name of this kind of problem.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
+    pub fn code(&self) -> &'static str {
+        self.0.code
     }
 
     /// What went wrong with this very request.
     #[must_use]
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// The body in RFC 9457's shape.
     #[must_use]
     pub fn body(&self, request_id: Option<&str>) -> ProblemBody {
         ProblemBody {
-            kind: format!("urn:ultrakv:problem:{}", self.code),
-            title: self.status.canonical_reason().unwrap_or("Error"),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            code: self.code,
-            hint: self.hint.clone().into_owned(),
-            param: self.param.clone(),
-            documented_code: self.documented_code,
+            kind: format!("urn:ultrakv:problem:{}", self.0.code),
+            title: self.0.status.canonical_reason().unwrap_or("Error"),
+            status: self.0.status.as_u16(),
+            detail: self.0.detail.clone(),
+            code: self.0.code,
+            hint: self.0.hint.clone().into_owned(),
+            param: self.0.param.clone(),
+            documented_code: self.0.documented_code,
             request_id: request_id.map(ToOwned::to_owned),
         }
     }
@@ -251,12 +258,12 @@ impl Problem {
     /// The body in `OpenAI`'s shape.
     #[must_use]
     pub fn openai_body(&self) -> OpenAiErrorBody {
-        let message = if self.hint.is_empty() {
-            self.detail.clone()
+        let message = if self.0.hint.is_empty() {
+            self.0.detail.clone()
         } else {
-            format!("{}; {}", self.detail, self.hint)
+            format!("{}; {}", self.0.detail, self.0.hint)
         };
-        let kind = match self.status.as_u16() {
+        let kind = match self.0.status.as_u16() {
             401 => "authentication_error",
             403 => "permission_error",
             429 => "rate_limit_error",
@@ -266,8 +273,8 @@ impl Problem {
         let error = OpenAiError {
             message,
             kind,
-            param: self.param.clone(),
-            code: self.code,
+            param: self.0.param.clone(),
+            code: self.0.code,
         };
         OpenAiErrorBody { error }
     }
@@ -287,8 +294,8 @@ impl Problem {
             }
             Shape::OpenAi => Json(self.openai_body()).into_response(),
         };
-        *response.status_mut() = self.status;
-        for (name, value) in &self.headers {
+        *response.status_mut() = self.0.status;
+        for (name, value) in &self.0.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
         response.extensions_mut().insert(self);

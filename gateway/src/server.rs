@@ -32,10 +32,10 @@ use self::refuse::Refuser;
 pub(crate) use self::connection::Peer;
 
 /// How long a connection may stay open between two requests.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// How long after its deadline an answer may still be on its way to a slow reader.
-pub const ANSWER_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// Connections the system queues before we accept them.
 const BACKLOG: u32 = 1_024;
@@ -103,11 +103,6 @@ impl BoundDoor {
             listener,
             address,
         })
-    }
-
-    /// The address, with the port the system chose.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// Starts serving.

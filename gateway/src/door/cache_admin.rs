@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::Caller;
+use crate::door::self_test;
 use crate::figures::{Figures, ratio};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
@@ -25,6 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(stats))
         .routes(routes!(clear))
         .routes(routes!(cache_health))
+        .routes(routes!(self_test::test))
         .routes(routes!(health))
 }
 

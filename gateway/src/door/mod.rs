@@ -11,6 +11,7 @@ pub(crate) mod fields;
 pub mod openai;
 pub mod process;
 pub(crate) mod request_head;
+pub(crate) mod self_test;
 
 #[cfg(test)]
 mod tests;

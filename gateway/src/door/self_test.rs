@@ -19,7 +19,8 @@ use crate::extract;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{
-    CacheControl, CacheUse, Door, Priority, ProcessError, ProcessOutcome, ProcessRequest, Prompt, Sampling,
+    CacheControl, CacheUse, Door, Priority, ProcessError, ProcessOutcome, ProcessRequest, Prompt,
+    Sampling,
 };
 use crate::state::AppState;
 
@@ -51,7 +52,10 @@ pub(super) struct TestBody {
 
 impl Default for TestBody {
     fn default() -> Self {
-        Self { iterations: 10, concurrent: 2 }
+        Self {
+            iterations: 10,
+            concurrent: 2,
+        }
     }
 }
 
@@ -131,7 +135,9 @@ fn in_bounds(param: &'static str, value: u32, max: u32) -> Result<(), Problem> {
         return Ok(());
     }
     let told = format!("{param} is 1 to {max}, not {value}");
-    Err(Problem::bad_request("value_out_of_range", told).hint("send a smaller test").param(param))
+    Err(Problem::bad_request("value_out_of_range", told)
+        .hint("send a smaller test")
+        .param(param))
 }
 
 /// One request; equal numbers are equal requests.
@@ -201,7 +207,9 @@ impl Tally {
             }
         }
         let quantile_ms = |quantile| {
-            let us = histogram.as_ref().map_or(0, |histogram| histogram.value_at_quantile(quantile));
+            let us = histogram
+                .as_ref()
+                .map_or(0, |histogram| histogram.value_at_quantile(quantile));
             crate::figures::float(us) / 1_000.0
         };
         let seconds = duration.as_secs_f64();

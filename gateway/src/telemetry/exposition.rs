@@ -35,8 +35,13 @@ impl Exposition {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        let types = recorded.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let families = types.filter_map(|rest| rest.split(' ').next()).map(ToOwned::to_owned).collect();
+        let types = recorded
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "));
+        let families = types
+            .filter_map(|rest| rest.split(' ').next())
+            .map(ToOwned::to_owned)
+            .collect();
         Self { text, families }
     }
 

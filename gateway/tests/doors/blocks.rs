@@ -9,7 +9,9 @@ use crate::house::{House, failure, json, send, settings};
 const FRAMES: &str = "application/vnd.ultrakv.blocks";
 
 fn put(house: &House, name: &str, payload: &[u8]) -> RequestBuilder {
-    house.http(Method::PUT, &format!("/v1/kv/blocks/{name}")).body(payload.to_vec())
+    house
+        .http(Method::PUT, &format!("/v1/kv/blocks/{name}"))
+        .body(payload.to_vec())
 }
 
 fn get(house: &House, name: &str) -> RequestBuilder {
@@ -41,12 +43,27 @@ fn frame(name: &str, parent: &str, tokens: u32, checksum: Option<u64>, payload: 
 #[tokio::test]
 async fn a_block_is_stored_once_and_read_whole_or_in_part() {
     let house = House::open(settings()).await;
-    let payload: Vec<u8> = (0..200_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let payload: Vec<u8> = (0..200_000_u32)
+        .map(|number| number.to_le_bytes()[0])
+        .collect();
     let checksum = format!("{:016x}", xxh3_64(&payload));
-    let stored = put(&house, "chain%2F0?tokens=16", &payload).header("x-ultrakv-checksum", &checksum);
-    assert_eq!(json(stored).await, (201, value!({"stored": true, "outcome": "stored", "copies": 1})));
+    let stored =
+        put(&house, "chain%2F0?tokens=16", &payload).header("x-ultrakv-checksum", &checksum);
+    assert_eq!(
+        json(stored).await,
+        (
+            201,
+            value!({"stored": true, "outcome": "stored", "copies": 1})
+        )
+    );
     let again = put(&house, "chain%2F0", b"something else");
-    assert_eq!(json(again).await, (200, value!({"stored": true, "outcome": "known", "copies": null})));
+    assert_eq!(
+        json(again).await,
+        (
+            200,
+            value!({"stored": true, "outcome": "known", "copies": null})
+        )
+    );
 
     let whole = send(get(&house, "chain%2F0")).await;
     assert_eq!(whole.status(), 200);
@@ -58,9 +75,15 @@ async fn a_block_is_stored_once_and_read_whole_or_in_part() {
     let part = send(get(&house, "chain%2F0").header("range", "bytes=10-19")).await;
     assert_eq!(part.status(), 206);
     assert_eq!(part.headers()["content-range"], "bytes 10-19/200000");
-    assert_eq!(part.bytes().await.expect("the part").as_ref(), &payload[10..20]);
+    assert_eq!(
+        part.bytes().await.expect("the part").as_ref(),
+        &payload[10..20]
+    );
     let beyond = get(&house, "chain%2F0").header("range", "bytes=200000-");
-    assert_eq!(failure(beyond).await, (416, "range_unsatisfiable".to_owned()));
+    assert_eq!(
+        failure(beyond).await,
+        (416, "range_unsatisfiable".to_owned())
+    );
 
     let head = send(house.http(Method::HEAD, "/v1/kv/blocks/chain%2F0")).await;
     assert_eq!(head.headers()["content-length"], "200000");
@@ -69,17 +92,26 @@ async fn a_block_is_stored_once_and_read_whole_or_in_part() {
     let removed = house.http(Method::DELETE, "/v1/kv/blocks/chain%2F0");
     assert_eq!(json(removed).await, (200, value!({"removed": false})));
     let (status, problem) = json(get(&house, "chain%2F0")).await;
-    assert_eq!((status, problem["code"].as_str()), (404, Some("block_missing")));
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (404, Some("block_missing"))
+    );
     assert_eq!(problem["documented_code"], "E002");
 }
 
 #[tokio::test]
 async fn names_belong_to_a_service_and_its_salt() {
     let house = House::open(settings()).await;
-    let as_service = |request: RequestBuilder, service: &str| request.header("x-ultrakv-service", service);
-    send(as_service(put(&house, "shared-name", b"of the pair"), "left")).await;
+    let as_service =
+        |request: RequestBuilder, service: &str| request.header("x-ultrakv-service", service);
+    send(as_service(
+        put(&house, "shared-name", b"of the pair"),
+        "left",
+    ))
+    .await;
     let found = |service: &'static str, salt: &'static str| {
-        let request = as_service(get(&house, "shared-name"), service).header("x-ultrakv-salt", salt);
+        let request =
+            as_service(get(&house, "shared-name"), service).header("x-ultrakv-salt", salt);
         async { send(request).await.status().as_u16() }
     };
     assert_eq!(found("left", "").await, 200);
@@ -106,13 +138,27 @@ async fn what_cannot_be_a_block_is_refused() {
     check(wrong, 400, "checksum_mismatch").await;
     let odd = put(&house, "a", b"x").header("x-ultrakv-checksum", "xxh3");
     check(odd, 400, "checksum_invalid").await;
-    assert_eq!(send(get(&house, "a")).await.status(), 404, "nothing of it was stored");
+    assert_eq!(
+        send(get(&house, "a")).await.status(),
+        404,
+        "nothing of it was stored"
+    );
     let many: Vec<String> = (0..1_025).map(|number| number.to_string()).collect();
     check(exists(&house, &value!({"keys": many})), 400, "batch_size").await;
     check(exists(&house, &value!({"keys": []})), 400, "batch_size").await;
     check(exists(&house, &value!({"keys": [""]})), 400, "name_invalid").await;
-    check(exists(&house, &value!({"keys": ["a"], "lease_ms": 0})), 400, "lease_invalid").await;
-    check(exists(&house, &value!({"keys": ["a"], "leese": 1})), 400, "field_invalid").await;
+    check(
+        exists(&house, &value!({"keys": ["a"], "lease_ms": 0})),
+        400,
+        "lease_invalid",
+    )
+    .await;
+    check(
+        exists(&house, &value!({"keys": ["a"], "leese": 1})),
+        400,
+        "field_invalid",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -123,7 +169,8 @@ async fn exists_tells_the_leading_run_and_can_hold_it() {
     }
     let keys = value!(["a", "b", "c", "d"]);
     let (status, answer) = json(exists(&house, &value!({"keys": keys}))).await;
-    let expected = value!({"present": [true, true, false, true], "prefix_blocks": 2, "lease": null});
+    let expected =
+        value!({"present": [true, true, false, true], "prefix_blocks": 2, "lease": null});
     assert_eq!((status, answer), (200, expected));
     let (_, answer) = json(exists(&house, &value!({"keys": keys, "lease_ms": 30_000}))).await;
     let lease = answer["lease"]["id"].as_str().expect("a lease").to_owned();
@@ -131,11 +178,18 @@ async fn exists_tells_the_leading_run_and_can_hold_it() {
         let request = house.http(Method::DELETE, &format!("/v1/kv/leases/{lease}"));
         json(request.header("x-ultrakv-service", service))
     };
-    assert_eq!(release("left").await.1["released"], false, "another service's lease");
+    assert_eq!(
+        release("left").await.1["released"],
+        false,
+        "another service's lease"
+    );
     assert_eq!(release("default").await.1["released"], true);
     assert_eq!(release("default").await.1["released"], false);
     let (_, answer) = json(exists(&house, &value!({"keys": ["c"], "lease_ms": 30_000}))).await;
-    assert_eq!(answer, value!({"present": [false], "prefix_blocks": 0, "lease": null}));
+    assert_eq!(
+        answer,
+        value!({"present": [false], "prefix_blocks": 0, "lease": null})
+    );
 }
 
 #[tokio::test]
@@ -146,7 +200,10 @@ async fn batches_store_and_read_block_by_block() {
     body.extend(frame("second", "first", 16, None, b"two"));
     body.extend(frame("broken", "", 16, Some(1), b"three"));
     body.extend(frame("", "", 16, None, b"four"));
-    let request = house.http(Method::POST, "/v1/kv/put").header("content-type", FRAMES).body(body);
+    let request = house
+        .http(Method::POST, "/v1/kv/put")
+        .header("content-type", FRAMES)
+        .body(body);
     let (status, answer) = json(request).await;
     assert_eq!((status, &answer["stored"]), (200, &value!(2)), "{answer}");
     assert_eq!(answer["results"][0]["outcome"], "stored");
@@ -158,7 +215,11 @@ async fn batches_store_and_read_block_by_block() {
     let answer = send(house.http(Method::POST, "/v1/kv/get").json(&keys)).await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], FRAMES);
-    let length: usize = answer.headers()["content-length"].to_str().expect("digits").parse().expect("a length");
+    let length: usize = answer.headers()["content-length"]
+        .to_str()
+        .expect("digits")
+        .parse()
+        .expect("a length");
     let body = answer.bytes().await.expect("frames");
     assert_eq!(body.len(), length);
     assert_eq!(length, 3 * 24 + 3_000 + 3);
@@ -169,7 +230,10 @@ async fn batches_store_and_read_block_by_block() {
     assert_eq!((body[3_048], number(3_056)), (1, 3));
     assert_eq!(&body[3_072..], b"two");
 
-    let cut = house.http(Method::POST, "/v1/kv/put").header("content-type", FRAMES).body("short");
+    let cut = house
+        .http(Method::POST, "/v1/kv/put")
+        .header("content-type", FRAMES)
+        .body("short");
     assert_eq!(failure(cut).await, (400, "frames_invalid".to_owned()));
     let plain = house.http(Method::POST, "/v1/kv/put").body("short");
     assert_eq!(failure(plain).await, (415, "not_frames".to_owned()));

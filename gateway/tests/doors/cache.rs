@@ -32,7 +32,11 @@ async fn stats_have_the_documented_names() {
 async fn a_cold_cache_is_healthy() {
     let house = House::open(settings()).await;
     let (status, health) = json(house.http(Method::GET, "/api/v1/kv-cache/health")).await;
-    assert_eq!((status, health["status"].as_str()), (200, Some("healthy")), "{health}");
+    assert_eq!(
+        (status, health["status"].as_str()),
+        (200, Some("healthy")),
+        "{health}"
+    );
     let parts = value!({"cache": "healthy", "gpu": "absent", "persistence": "none"});
     assert_eq!(health["components"], parts);
     let figures = value!({"memory_usage": 0.0, "cache_size": 0, "active_sessions": 0});
@@ -45,35 +49,86 @@ async fn a_cold_cache_is_healthy() {
 async fn clear_drops_what_the_callers_service_stored_and_nothing_else() {
     let house = House::open(settings()).await;
     let block = |method: Method, service: &str| {
-        house.http(method, "/v1/kv/blocks/mine").header("x-ultrakv-service", service)
+        house
+            .http(method, "/v1/kv/blocks/mine")
+            .header("x-ultrakv-service", service)
     };
     for service in ["default", "left"] {
-        assert_eq!(send(block(Method::PUT, service).body("x")).await.status(), 201);
+        assert_eq!(
+            send(block(Method::PUT, service).body("x")).await.status(),
+            201
+        );
     }
-    let clear = house.http(Method::POST, "/api/v1/kv-cache/clear").header("x-ultrakv-service", "right");
+    let clear = house
+        .http(Method::POST, "/api/v1/kv-cache/clear")
+        .header("x-ultrakv-service", "right");
     let (status, cleared) = json(clear).await;
-    assert_eq!((status, &cleared["generation"], &cleared["blocks"]), (200, &value!(1), &value!(1)));
+    assert_eq!(
+        (status, &cleared["generation"], &cleared["blocks"]),
+        (200, &value!(1), &value!(1))
+    );
     assert_eq!(cleared["shares"], "share group pair");
-    assert_eq!(send(block(Method::GET, "left")).await.status(), 404, "one group, one cache");
+    assert_eq!(
+        send(block(Method::GET, "left")).await.status(),
+        404,
+        "one group, one cache"
+    );
     assert_eq!(send(block(Method::GET, "default")).await.status(), 200);
 }
 
 #[tokio::test]
 async fn the_self_test_goes_through_the_process_path() {
     let house = House::open(settings()).await;
-    let test = |body| house.http(Method::POST, "/api/v1/kv-cache/test").json(&body);
+    let test = |body| {
+        house
+            .http(Method::POST, "/api/v1/kv-cache/test")
+            .json(&body)
+    };
     let (status, report) = json(test(value!({"iterations": 6, "concurrent": 2}))).await;
-    assert_eq!((status, &report["success"]), (200, &value!(true)), "{report}");
-    assert_eq!((&report["answered"], &report["errors"]), (&value!(6), &value!(0)));
-    assert_eq!(report["misses"], 1, "only the first request is cold: {report}");
-    assert_eq!(report["response_hits"], 3, "each request is sent twice: {report}");
+    assert_eq!(
+        (status, &report["success"]),
+        (200, &value!(true)),
+        "{report}"
+    );
+    assert_eq!(
+        (&report["answered"], &report["errors"]),
+        (&value!(6), &value!(0))
+    );
+    assert_eq!(
+        report["misses"], 1,
+        "only the first request is cold: {report}"
+    );
+    assert_eq!(
+        report["response_hits"], 3,
+        "each request is sent twice: {report}"
+    );
     assert_eq!(report["prefix_hits"], 2, "{report}");
-    assert!(report["tokens_reused"].as_u64().is_some_and(|tokens| tokens > 0), "{report}");
-    assert!(report["p50_latency_ms"].as_f64().is_some_and(|latency| latency > 0.0), "{report}");
+    assert!(
+        report["tokens_reused"]
+            .as_u64()
+            .is_some_and(|tokens| tokens > 0),
+        "{report}"
+    );
+    assert!(
+        report["p50_latency_ms"]
+            .as_f64()
+            .is_some_and(|latency| latency > 0.0),
+        "{report}"
+    );
     let (_, stats) = json(house.http(Method::GET, "/api/v1/kv-cache/stats")).await;
-    assert_eq!((&stats["total_requests"], &stats["cached_requests"]), (&value!(6), &value!(3)));
-    for body in [value!({"iterations": 0}), value!({"iterations": 201}), value!({"concurrent": 17})] {
-        assert_eq!(failure(test(body)).await, (400, "value_out_of_range".to_owned()));
+    assert_eq!(
+        (&stats["total_requests"], &stats["cached_requests"]),
+        (&value!(6), &value!(3))
+    );
+    for body in [
+        value!({"iterations": 0}),
+        value!({"iterations": 201}),
+        value!({"concurrent": 17}),
+    ] {
+        assert_eq!(
+            failure(test(body)).await,
+            (400, "value_out_of_range".to_owned())
+        );
     }
     assert_eq!(json(test(value!({}))).await.1["iterations"], 10);
 }

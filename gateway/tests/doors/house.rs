@@ -28,7 +28,9 @@ pub(crate) fn settings() -> Settings {
     settings.cache.entry_bytes_max = 8 << 20;
     settings.cache.block_tokens = 16;
     settings.cache.devices = ultrakv_config::Devices::Count(2);
-    let group = |name: &str| ServiceSettings { share_group: Some(name.to_owned()) };
+    let group = |name: &str| ServiceSettings {
+        share_group: Some(name.to_owned()),
+    };
     settings.services = BTreeMap::from([
         ("default".to_owned(), ServiceSettings::default()),
         ("left".to_owned(), group("pair")),
@@ -43,16 +45,22 @@ fn recorder() -> PrometheusHandle {
 
 impl House {
     pub(crate) async fn open(settings: Settings) -> Self {
-        Self::try_open(settings, Vec::new()).await.expect("the doors open")
+        Self::try_open(settings, Vec::new())
+            .await
+            .expect("the doors open")
     }
 
     pub(crate) async fn try_open(
         settings: Settings,
         warnings: Vec<Warning>,
     ) -> Result<Self, StartError> {
-        let node = Node::start(NodePlan::from_settings(&settings.cache)).await.expect("a node");
+        let node = Node::start(NodePlan::from_settings(&settings.cache))
+            .await
+            .expect("a node");
         let plan = ClusterPlan::from_settings(&settings, "test");
-        let cluster = ClusterHandle::start(plan, &node).await.expect("a cluster of one");
+        let cluster = ClusterHandle::start(plan, &node)
+            .await
+            .expect("a cluster of one");
         let model = ReferenceConfig {
             layers: 2,
             hidden: 32,
@@ -62,7 +70,11 @@ impl House {
             head_size: 16,
             ..ReferenceConfig::standard(7)
         };
-        let options = EngineOptions { block_tokens: 16, threads: Some(1), ..EngineOptions::default() };
+        let options = EngineOptions {
+            block_tokens: 16,
+            threads: Some(1),
+            ..EngineOptions::default()
+        };
         let engine = Engine::load_reference(&model, &options).expect("a small model");
         let parts = GatewayParts {
             node: node.clone(),
@@ -73,17 +85,23 @@ impl House {
             metrics: recorder(),
         };
         let gateway = ultrakv_gateway::start(parts).await?;
-        Ok(Self { gateway, node, client: Client::new() })
+        Ok(Self {
+            gateway,
+            node,
+            client: Client::new(),
+        })
     }
 
     /// A request to the main door.
     pub(crate) fn http(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.gateway.http))
+        self.client
+            .request(method, format!("http://{}{path}", self.gateway.http))
     }
 
     /// A request to the admin door.
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.gateway.admin))
+        self.client
+            .request(method, format!("http://{}{path}", self.gateway.admin))
     }
 
     /// Closes the doors; true when nothing was cut off.

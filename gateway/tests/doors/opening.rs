@@ -26,8 +26,15 @@ async fn a_taken_port_is_told_with_its_address() {
         let error = refused(settings).await;
         assert_eq!(error.code(), "gateway.bind");
         let told = error.to_string();
-        assert!(told.contains(&address.to_string()) && told.contains(door), "{told}");
-        assert!(error.hint().contains("another process listens there"), "{}", error.hint());
+        assert!(
+            told.contains(&address.to_string()) && told.contains(door),
+            "{told}"
+        );
+        assert!(
+            error.hint().contains("another process listens there"),
+            "{}",
+            error.hint()
+        );
     }
 }
 
@@ -67,7 +74,10 @@ async fn a_token_file_that_cannot_be_used_keeps_the_doors_shut() {
 async fn closed_doors_are_closed() {
     let house = House::open(settings()).await;
     assert_eq!(send(house.http(Method::GET, "/health")).await.status(), 200);
-    let (http, admin) = (house.http(Method::GET, "/health"), house.admin(Method::GET, "/health"));
+    let (http, admin) = (
+        house.http(Method::GET, "/health"),
+        house.admin(Method::GET, "/health"),
+    );
     assert!(house.close().await, "nothing was cut off");
     assert!(http.send().await.is_err_and(|error| error.is_connect()));
     assert!(admin.send().await.is_err_and(|error| error.is_connect()));

@@ -14,7 +14,10 @@ fn operations(document: &Value) -> Vec<(Method, String, &Value)> {
             let method = method.to_uppercase().parse().expect("a method");
             let filled = path.replace("{key}", "a-block").replace("{id}", "a-lease");
             let filled = filled.replace("{model}", "a-model");
-            assert!(!filled.contains('{'), "the test does not know a parameter of {path}");
+            assert!(
+                !filled.contains('{'),
+                "the test does not know a parameter of {path}"
+            );
             operations.push((method, filled, operation));
         }
     }
@@ -40,23 +43,37 @@ async fn every_documented_route_is_served() {
     let house = House::open(settings()).await;
     for admin in [false, true] {
         let ask = |method: Method, path: &str| {
-            if admin { house.admin(method, path) } else { house.http(method, path) }
+            if admin {
+                house.admin(method, path)
+            } else {
+                house.http(method, path)
+            }
         };
         let (status, document) = json(ask(Method::GET, "/openapi.json")).await;
         assert_eq!(status, 200);
-        assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+        assert!(
+            document["openapi"]
+                .as_str()
+                .is_some_and(|version| version.starts_with("3.1"))
+        );
         let operations = operations(&document);
         assert!(operations.len() >= 10, "{operations:?}");
         for (method, path, operation) in operations {
             let answer = send(ask(method.clone(), &path)).await;
             let status = answer.status().as_u16();
             let body = answer.text().await.expect("a body");
-            assert!(!body.contains("route_unknown"), "{method} {path} is not served");
+            assert!(
+                !body.contains("route_unknown"),
+                "{method} {path} is not served"
+            );
             assert_ne!(status, 405, "{method} {path} is not served");
             assert!(status < 500, "{method} {path}: {status} {body}");
             let responses = operation["responses"].as_object().expect("responses");
             for documented in ["400", "429", "500", "503", "504"] {
-                assert!(responses.contains_key(documented), "{method} {path} lacks {documented}");
+                assert!(
+                    responses.contains_key(documented),
+                    "{method} {path} lacks {documented}"
+                );
             }
             let summary = operation["summary"].as_str().unwrap_or_default();
             assert!(!summary.is_empty(), "{method} {path} has no summary");
@@ -67,8 +84,13 @@ async fn every_documented_route_is_served() {
         references(&document, &mut found);
         assert!(!found.is_empty());
         for target in found {
-            let pointer = target.strip_prefix('#').expect("a reference within the document");
-            assert!(document.pointer(pointer).is_some(), "{target} points nowhere");
+            let pointer = target
+                .strip_prefix('#')
+                .expect("a reference within the document");
+            assert!(
+                document.pointer(pointer).is_some(),
+                "{target} points nowhere"
+            );
         }
     }
 }
@@ -86,7 +108,11 @@ fn no_route_is_served_without_its_documentation() {
             let text = std::fs::read_to_string(&path).expect("the source is readable");
             let is_test = path.to_string_lossy().contains("/tests");
             for way in [".route(", ".route_service(", ".nest_service(", ".nest("] {
-                assert!(is_test || !text.contains(way), "{} uses {way}", path.display());
+                assert!(
+                    is_test || !text.contains(way),
+                    "{} uses {way}",
+                    path.display()
+                );
             }
         }
     }
@@ -99,8 +125,10 @@ async fn the_page_needs_nothing_from_elsewhere() {
     let page = send(house.http(Method::GET, "/docs/")).await;
     assert_eq!(page.status(), 200);
     let page = page.text().await.expect("the page");
-    let assets: Vec<&str> =
-        page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")).collect();
+    let assets: Vec<&str> = page
+        .split(['"', '\''])
+        .filter(|part| part.ends_with(".js") || part.ends_with(".css"))
+        .collect();
     assert!(assets.len() >= 3, "{page}");
     for asset in assets {
         assert!(!asset.contains("//"), "{asset} comes from elsewhere");
@@ -109,8 +137,17 @@ async fn the_page_needs_nothing_from_elsewhere() {
         assert_eq!(answer.status(), 200, "{path}");
     }
     let start = send(house.http(Method::GET, "/docs/swagger-initializer.js")).await;
-    assert!(start.text().await.expect("the script").contains("/openapi.json"));
+    assert!(
+        start
+            .text()
+            .await
+            .expect("the script")
+            .contains("/openapi.json")
+    );
     let missing = send(house.http(Method::GET, "/docs/nothing-here.js")).await;
     assert_eq!(missing.status(), 404);
-    assert_eq!(missing.headers()["content-type"], "application/problem+json");
+    assert_eq!(
+        missing.headers()["content-type"],
+        "application/problem+json"
+    );
 }

@@ -17,11 +17,11 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{FRAMES, Offered, decode, found_head, missing};
+use super::name::Scope;
 use super::{
     BATCH_BLOCKS_MAX, KeysBody, Offer, PinWish, PutAnswer, PutOutcome, addresses, check_batch,
     is_intact, name,
 };
-use crate::auth::Caller;
 use crate::extract::{Body, Json};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
@@ -65,13 +65,11 @@ pub(super) struct PutBlocksAnswer {
 )]
 pub(super) async fn get_blocks(
     State(state): State<AppState>,
-    caller: Caller,
+    Scope(domain): Scope,
     AnswerBy(deadline): AnswerBy,
-    headers: HeaderMap,
     Json(body): Json<KeysBody>,
 ) -> Result<Response, Problem> {
     check_batch(&body.keys)?;
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
     let addresses = addresses(&domain, &body.keys);
     let found = state.cluster.get(&domain, &addresses, deadline).await?;
     let found = addresses
@@ -101,7 +99,7 @@ pub(super) async fn get_blocks(
 )]
 pub(super) async fn put_blocks(
     State(state): State<AppState>,
-    caller: Caller,
+    Scope(domain): Scope,
     AnswerBy(deadline): AnswerBy,
     headers: HeaderMap,
     body: Body,
@@ -118,7 +116,6 @@ pub(super) async fn put_blocks(
         Problem::bad_request("frames_invalid", error.to_string())
             .hint("see /docs for the framing of this route")
     })?;
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
     let mut results = Vec::with_capacity(frames.len());
     for offered in frames {
         let outcome = put_one(&state, &domain, offered, deadline).await;

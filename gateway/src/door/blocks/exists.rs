@@ -3,12 +3,12 @@
 //! An engine asks before it computes. Between the answer and the reading the blocks could be evicted; a lease prevents that.
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::lease::LeaseName;
-use super::{addresses, check_batch, name};
+use super::name::Scope;
+use super::{addresses, check_batch};
 use crate::auth::Caller;
 use crate::extract::Json;
 use crate::limits::AnswerBy;
@@ -66,8 +66,8 @@ pub(super) struct ReleaseAnswer {
 pub(super) async fn exists(
     State(state): State<AppState>,
     caller: Caller,
+    Scope(domain): Scope,
     AnswerBy(deadline): AnswerBy,
-    headers: HeaderMap,
     Json(body): Json<ExistsBody>,
 ) -> Result<axum::Json<ExistsAnswer>, Problem> {
     check_batch(&body.keys)?;
@@ -81,7 +81,6 @@ pub(super) async fn exists(
             .hint("ask for a shorter lease, or raise cache.lease_ms_max")
             .param("lease_ms"));
     }
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
     let found = state
         .cluster
         .get(&domain, &addresses(&domain, &body.keys), deadline)

@@ -143,7 +143,11 @@ mod tests {
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&offered.tokens.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&(offered.payload.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(
+            &u64::try_from(offered.payload.len())
+                .expect("small")
+                .to_le_bytes(),
+        );
         bytes.extend_from_slice(&offered.checksum.unwrap_or(0).to_le_bytes());
         assert_eq!(bytes.len(), OFFERED_HEAD_BYTES);
         for part in [&offered.name, &parent, &offered.payload] {

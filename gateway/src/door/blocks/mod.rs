@@ -18,24 +18,23 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use ultrakv_actors::{BlockPut, Domain, LeasedBlock, Stored};
 use ultrakv_cache::{BlockAddress, BlockHeader, BlockKey, BlockLayout, Pin};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::auth::Caller;
-use crate::extract::{Body, Query};
+use crate::extract::{Body, Params};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::state::AppState;
 
-use self::name::NameInPath;
+use self::name::Target;
 use self::range::Wanted;
 
 pub(crate) use self::lease::HeldLeases;
 
 /// The most blocks one request may name: twice the 128 pages of SGLang's batches, and some.
-pub const BATCH_BLOCKS_MAX: usize = 1_024;
+pub(crate) const BATCH_BLOCKS_MAX: usize = 1_024;
 
 /// The most tokens a block may say it covers.
 const TOKENS_MAX: u32 = 1 << 20;
@@ -57,12 +56,10 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
 }
 
 /// How a block is to be kept.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 struct PutParams {
     /// Tokens the block covers, counted against the token budget; the node's block size when absent.
-    #[param(maximum = 1_048_576)]
     tokens: Option<u32>,
     /// The name of the block before this one in its chain, so that chains are evicted from their ends.
     parent: Option<String>,
@@ -137,13 +134,13 @@ struct DeleteAnswer {
 )]
 async fn get_block(
     State(state): State<AppState>,
-    caller: Caller,
+    target: Target,
     AnswerBy(deadline): AnswerBy,
-    NameInPath(name): NameInPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
-    let address = name::address(&domain, name.as_bytes());
+    let Target {
+        domain, address, ..
+    } = target;
     let mut found = state.cluster.get(&domain, &[address], deadline).await?;
     let block = found
         .pop()
@@ -219,7 +216,12 @@ fn answer_block(block: &LeasedBlock, range: Option<&str>) -> Result<Response, Pr
         ("x-ultrakv-checksum" = Option<String>, Header,
             description = "XXH3-64 of the body, 16 hexadecimal digits; verified when sent."),
         ("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service."),
-        PutParams,
+        ("tokens" = Option<u32>, Query, maximum = 1_048_576,
+            description = "Tokens the block covers, counted against the token budget; the node's block size when absent."),
+        ("parent" = Option<String>, Query,
+            description = "The name of the block before this one in its chain, so that chains are evicted from their ends."),
+        ("pin" = inline(Option<PinWish>), Query, description = "`soft`: among the last to be evicted."),
+        ("ttl_ms" = Option<u64>, Query, description = "The block is dropped after this time."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The block's bytes, at least one."),
     responses(
@@ -231,20 +233,18 @@ fn answer_block(block: &LeasedBlock, range: Option<&str>) -> Result<Response, Pr
 )]
 async fn put_block(
     State(state): State<AppState>,
-    caller: Caller,
+    target: Target,
     AnswerBy(deadline): AnswerBy,
-    NameInPath(name): NameInPath,
-    Query(params): Query<PutParams>,
+    Params(params): Params<PutParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
     let checksum = headers.get(CHECKSUM).map(parse_checksum).transpose()?;
     if let Some(parent) = &params.parent {
         name::check(parent.as_bytes(), "parent")?;
     }
     let offer = Offer {
-        name: name.as_bytes(),
+        name: target.name.as_bytes(),
         parent: params.parent.as_deref().map(str::as_bytes),
         tokens: params.tokens.unwrap_or(state.settings.cache.block_tokens),
         checksum,
@@ -252,8 +252,8 @@ async fn put_block(
         pin: params.pin.unwrap_or(PinWish::None),
         ttl_ms: params.ttl_ms,
     };
-    let put = offer.seal(&domain)?;
-    let stored = state.cluster.put(&domain, put, deadline).await?;
+    let put = offer.seal(&target.domain)?;
+    let stored = state.cluster.put(&target.domain, put, deadline).await?;
     let answer = PutAnswer::from(stored);
     let status = match answer.outcome {
         PutOutcome::Stored => StatusCode::CREATED,
@@ -275,13 +275,12 @@ async fn put_block(
 )]
 async fn delete_block(
     State(state): State<AppState>,
-    caller: Caller,
+    target: Target,
     AnswerBy(deadline): AnswerBy,
-    NameInPath(name): NameInPath,
-    headers: HeaderMap,
 ) -> Result<axum::Json<DeleteAnswer>, Problem> {
-    let domain = name::domain(&state.cluster, &caller, &headers)?;
-    let address = name::address(&domain, name.as_bytes());
+    let Target {
+        domain, address, ..
+    } = target;
     let removed = state.cluster.remove(&domain, &[address], deadline).await?;
     Ok(axum::Json(DeleteAnswer {
         removed: removed > 0,

@@ -4,14 +4,13 @@
 //! that choose one name have two blocks, and no name reaches a block of the process path.
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use ultrakv_actors::Domain;
 use ultrakv_cache::{BlockAddress, BlockKey, opaque_key};
-use ultrakv_cluster::ClusterHandle;
 
 use crate::auth::Caller;
 use crate::problem::Problem;
+use crate::state::AppState;
 
 /// The longest name.
 pub(super) const NAME_BYTES_MAX: usize = 512;
@@ -20,23 +19,33 @@ pub(super) const NAME_BYTES_MAX: usize = 512;
 const SALT_BYTES_MAX: usize = 256;
 
 /// A caller's own separation inside its service: names under different salts are different blocks.
-pub(super) const SALT: &str = "x-ultrakv-salt";
+const SALT: &str = "x-ultrakv-salt";
 
-/// A block's name from the path of the request.
+/// The block that the path of the request names, in the domain of its caller.
 #[derive(Debug, Clone)]
-pub(super) struct NameInPath(pub(super) String);
+pub(super) struct Target {
+    pub(super) domain: Domain,
+    pub(super) name: String,
+    pub(super) address: BlockAddress,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for NameInPath {
+impl FromRequestParts<AppState> for Target {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Scope(domain) = Scope::from_request_parts(parts, state).await?;
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(name) = path.map_err(|_| {
             Problem::bad_request("name_invalid", "the name in the path is not valid UTF-8")
                 .hint("percent-encode the name; write binary names in hexadecimal")
         })?;
         check(name.as_bytes(), "key")?;
-        Ok(Self(name))
+        let address = address(&domain, name.as_bytes());
+        Ok(Self {
+            domain,
+            name,
+            address,
+        })
     }
 }
 
@@ -54,23 +63,27 @@ pub(super) fn check(name: &[u8], param: &str) -> Result<(), Problem> {
         .param(param))
 }
 
-/// The domain that the caller's names are resolved under.
-pub(super) fn domain(
-    cluster: &ClusterHandle,
-    caller: &Caller,
-    headers: &HeaderMap,
-) -> Result<Domain, Problem> {
-    let salt = match headers.get(SALT).map(|value| value.to_str()) {
-        None => None,
-        Some(Ok(salt)) if salt.len() <= SALT_BYTES_MAX => Some(salt),
-        Some(_) => {
-            let told = format!("a salt is visible ASCII of at most {SALT_BYTES_MAX} bytes");
-            return Err(Problem::bad_request("salt_invalid", told)
-                .hint("use a digest of the salt")
-                .param(SALT));
-        }
-    };
-    Ok(cluster.domain(&caller.service, salt)?)
+/// The domain that the caller's names are resolved under, from the caller's service and salt.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope(pub(super) Domain);
+
+impl FromRequestParts<AppState> for Scope {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let salt = match parts.headers.get(SALT).map(|value| value.to_str()) {
+            None => None,
+            Some(Ok(salt)) if salt.len() <= SALT_BYTES_MAX => Some(salt),
+            Some(_) => {
+                let told = format!("a salt is visible ASCII of at most {SALT_BYTES_MAX} bytes");
+                return Err(Problem::bad_request("salt_invalid", told)
+                    .hint("use a digest of the salt")
+                    .param(SALT));
+            }
+        };
+        Ok(Self(state.cluster.domain(&caller.service, salt)?))
+    }
 }
 
 /// The key of a name.
