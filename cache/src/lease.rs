@@ -94,4 +94,10 @@ impl Leases {
             .filter(|(until, _)| *until <= now)
             .map(|(_, id)| *id)
     }
+
+    /// Every claim of every open lease.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Claim> {
+        self.open.values().flat_map(|lease| lease.claims.as_slice())
+    }
 }

@@ -65,4 +65,9 @@ impl Reservations {
             .filter(|(until, _)| *until <= now)
             .map(|(_, id)| *id)
     }
+
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Reservation> {
+        self.open.values()
+    }
 }

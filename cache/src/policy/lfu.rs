@@ -24,23 +24,23 @@ use crate::policy::links::{Linked, Links, List};
 use crate::policy::{Policy, Rank};
 use crate::slab::Slab;
 
-const LISTED: u32 = 1 << 31;
-const SUSPENDED: u32 = 1 << 30;
-const LAST: u32 = 1 << 29;
+const LISTED: u64 = 1 << 63;
+const SUSPENDED: u64 = 1 << 62;
+const LAST: u64 = 1 << 61;
+const MERIT_BITS: u32 = 40;
+const MERIT_MAX: u64 = (1 << MERIT_BITS) - 1;
 
-/// Uses are counted up to this number and then no further.
-const USES_MAX: u32 = LAST - 1;
+/// Uses are counted up to two million and then no further: beyond it blocks are equally popular, and the latest use decides.
+const USES_MAX: u64 = (1 << 21) - 1;
 
-/// 20 bytes: state and uses share a word, and the merit is cut in two so that four bytes align it.
+/// State, uses and merit share 64 bits, in two words so that four bytes align them: 16 bytes.
 #[derive(Clone, Copy, Default)]
 struct Record {
     links: Links,
-    uses_and_state: u32,
-    merit_low: u32,
-    merit_high: u32,
+    words: [u32; 2],
 }
 
-const _: () = assert!(size_of::<Record>() == 20);
+const _: () = assert!(size_of::<Record>() == 16);
 
 impl Linked for Record {
     fn links(&mut self) -> &mut Links {
@@ -49,37 +49,49 @@ impl Linked for Record {
 }
 
 impl Record {
-    const fn uses(&self) -> u32 {
-        self.uses_and_state & USES_MAX
+    fn bits(&self) -> u64 {
+        let [low, high] = self.words;
+        u64::from(high) << 32 | u64::from(low)
     }
 
-    const fn has(&self, state: u32) -> bool {
-        self.uses_and_state & state != 0
+    fn set_bits(&mut self, bits: u64) {
+        let [a, b, c, d, e, f, g, h] = bits.to_le_bytes();
+        self.words = [
+            u32::from_le_bytes([a, b, c, d]),
+            u32::from_le_bytes([e, f, g, h]),
+        ];
     }
 
-    const fn set(&mut self, state: u32, on: bool) {
-        self.uses_and_state = self.uses_and_state & !state | if on { state } else { 0 };
+    fn uses(&self) -> u64 {
+        self.bits() >> MERIT_BITS & USES_MAX
     }
 
-    const fn rank(&self) -> usize {
-        if self.has(LAST) { 1 } else { 0 }
+    fn has(&self, state: u64) -> bool {
+        self.bits() & state != 0
+    }
+
+    fn set(&mut self, state: u64, on: bool) {
+        self.set_bits(self.bits() & !state | if on { state } else { 0 });
+    }
+
+    fn rank(&self) -> usize {
+        usize::from(self.has(LAST))
     }
 
     fn merit(&self) -> u64 {
-        u64::from(self.merit_high) << 32 | u64::from(self.merit_low)
+        self.bits() & MERIT_MAX
     }
 
     /// Age at the last use.
     fn age(&self) -> u64 {
-        self.merit().saturating_sub(u64::from(self.uses()))
+        self.merit().saturating_sub(self.uses())
     }
 
-    fn value(&mut self, age: u64, uses: u32) {
+    fn value(&mut self, age: u64, uses: u64) {
         let uses = uses.min(USES_MAX);
-        self.uses_and_state = self.uses_and_state & !USES_MAX | uses;
-        let [a, b, c, d, e, f, g, h] = age.saturating_add(u64::from(uses)).to_le_bytes();
-        self.merit_low = u32::from_le_bytes([a, b, c, d]);
-        self.merit_high = u32::from_le_bytes([e, f, g, h]);
+        let merit = age.saturating_add(uses).min(MERIT_MAX);
+        let state = self.bits() & (LISTED | SUSPENDED | LAST);
+        self.set_bits(state | uses << MERIT_BITS | merit);
     }
 }
 
@@ -127,7 +139,7 @@ impl Lfu {
     }
 
     /// Gives a block a new value and, unless it is suspended, the place that goes with it.
-    fn revalue(&mut self, id: u32, age: u64, uses: u32) {
+    fn revalue(&mut self, id: u32, age: u64, uses: u64) {
         self.unlist(id);
         self.records[id].value(age, uses);
         if !self.records[id].has(SUSPENDED) {
@@ -163,11 +175,7 @@ impl Policy for Lfu {
     fn forget(&mut self, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
             let (from, to) = (self.records[id.0], self.records[heir.0]);
-            self.revalue(
-                heir.0,
-                from.age().max(to.age()),
-                from.uses().saturating_add(to.uses()),
-            );
+            self.revalue(heir.0, from.age().max(to.age()), from.uses() + to.uses());
         }
         self.unlist(id.0);
         self.records[id.0] = Record::default();

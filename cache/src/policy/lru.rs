@@ -28,7 +28,7 @@ enum Place {
     Suspended,
 }
 
-/// 20 bytes in the naive form; the place and rank share the last use's upper bits to make it 16.
+/// Place and rank share the upper word of the last use, so that four bytes align it: 16 bytes.
 #[derive(Clone, Copy, Default)]
 struct Record {
     links: Links,

@@ -1,0 +1,275 @@
+//! Arbitrary events against a naive model: every ticket answered once, no page lent twice, memory within the budget, and
+//! exactly the blocks and entries visible that should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::arena::Extents;
+use crate::event::EntryValue;
+
+mod event;
+mod observe;
+mod steps;
+
+use steps::{Step, steps};
+
+const KEYS: usize = 24;
+const ARENAS: u32 = 4;
+
+/// Parent of each key: a tree of which every path to the root halves the number.
+fn parent_of(of: usize) -> Option<usize> {
+    (of > 0).then_some(of / 2)
+}
+
+fn chain_to(of: usize) -> Vec<usize> {
+    let mut chain: Vec<usize> = std::iter::successors(Some(of), |of| parent_of(*of)).collect();
+    chain.reverse();
+    chain
+}
+
+/// Equal keys have equal values, so the number decides the header: one to eight pages.
+fn header_of(of: usize) -> BlockHeader {
+    header(&key(of), u32::try_from(of).unwrap(), 100 + of * 83)
+}
+
+#[derive(Clone, Debug)]
+struct KnownBlock {
+    arena: u32,
+    expires: Now,
+}
+
+#[derive(Clone, Debug)]
+struct KnownEntry {
+    value: EntryValue,
+    version: u64,
+    class: EntryClass,
+    expires: Now,
+}
+
+/// Pages that nobody else may get, until `until` or their release.
+#[derive(Debug)]
+struct Held {
+    arena: u32,
+    extents: Extents,
+    until: Now,
+}
+
+/// A shard, and what a naive observer of its effects knows.
+struct Player {
+    shard: Shard,
+    now: Now,
+    ticket: u64,
+    blocks: BTreeMap<usize, KnownBlock>,
+    entries: BTreeMap<(u32, u8), KnownEntry>,
+    reservations: BTreeMap<ReservationId, (ReserveBlock, usize, Held)>,
+    leases: BTreeMap<LeaseId, Held>,
+    run_leases: Vec<LeaseId>,
+    resident: BTreeSet<(u32, u32)>,
+    trace: Vec<Effect>,
+    /// What the commit or abort being played names.
+    named: ReservationId,
+}
+
+fn end_of(now: Now, ttl_ms: Option<u64>) -> Now {
+    ttl_ms.map_or(Now(u64::MAX), |ms| now.add_ms(ms))
+}
+
+fn pages_of(arena: u32, extents: &Extents) -> impl Iterator<Item = (u32, u32)> {
+    extents
+        .as_slice()
+        .iter()
+        .flat_map(|range| range.first..range.end())
+        .map(move |page| (arena, page))
+}
+
+impl Player {
+    fn new(policy: PolicyKind) -> Self {
+        let mut config = config(64);
+        config.budget.entry_bytes_max = 6_000;
+        config.budget.pin_bytes_max = 16 * u64::from(PAGE_BYTES);
+        config.budget.tokens_max = Some(200);
+        config.budget.blocks_max = 20;
+        (
+            config.leases_max,
+            config.reservations_max,
+            config.arenas_max,
+        ) = (12, 5, 3);
+        (config.lease_ms_max, config.policy) = (50, policy);
+        Self {
+            shard: Shard::new(config),
+            now: Now(0),
+            ticket: 0,
+            blocks: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            reservations: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            run_leases: Vec::new(),
+            resident: BTreeSet::new(),
+            trace: Vec::new(),
+            named: ReservationId(0),
+        }
+    }
+
+    fn until(&self, term: Term) -> Now {
+        match term {
+            Term::Held => Now(u64::MAX),
+            Term::Timed { ms } => self.now.add_ms(u64::from(ms.min(50))),
+        }
+    }
+
+    fn play(&mut self, step: &Step) {
+        if let Step::Wait(ms) = step {
+            self.now = self.now.add_ms(*ms);
+            self.forget_what_is_over();
+            return;
+        }
+        self.ticket += 1;
+        let event = self.event(step);
+        let is_asking = !matches!(
+            event,
+            Event::Abort { .. } | Event::Release { .. } | Event::Touch { .. } | Event::Tick
+        );
+        let before = self.shard.stats();
+        let mut effects = Vec::new();
+        self.shard.handle(event, self.now, &mut effects);
+        let answers = effects
+            .iter()
+            .filter(|effect| ticket_of(effect) == Some(self.ticket))
+            .count();
+        assert_eq!(answers, usize::from(is_asking), "{step:?} {effects:?}");
+        let tickets = effects
+            .iter()
+            .filter(|effect| ticket_of(effect).is_some())
+            .count();
+        assert_eq!(tickets, answers, "an answer to nobody");
+        for effect in &effects {
+            self.observe(step, effect, &before);
+        }
+        check::agrees(&self.shard);
+        self.sees_what_it_should(&before);
+        self.trace.extend(effects);
+    }
+
+    fn forget_what_is_over(&mut self) {
+        let now = self.now;
+        self.blocks.retain(|_, block| now < block.expires);
+        self.entries.retain(|_, entry| now < entry.expires);
+        self.leases.retain(|_, held| now < held.until);
+        self.reservations.retain(|_, (_, _, held)| now < held.until);
+    }
+
+    /// What is visible is what was stored, less what was evicted: and no more is missing than was evicted.
+    fn sees_what_it_should(&mut self, before: &ShardStats) {
+        let stats = self.shard.stats();
+        let stored = self.blocks.len();
+        let shard = &self.shard;
+        for of in 0..KEYS {
+            let is_visible = shard.find_live(&key(of)).is_some();
+            assert!(
+                !is_visible || self.blocks.contains_key(&of),
+                "block {of} should be gone"
+            );
+        }
+        self.blocks
+            .retain(|of, _| shard.find_live(&key(*of)).is_some());
+        let missing = u64::try_from(stored - self.blocks.len()).unwrap();
+        assert!(
+            missing <= stats.evicted - before.evicted,
+            "{missing} blocks vanished"
+        );
+        let stored = self.entries.len();
+        self.entries.retain(|(domain, key), entry| {
+            let is_stored = shard.entries.find(ArenaId(*domain), &[*key]).is_some();
+            assert!(
+                is_stored || entry.class == EntryClass::Cached,
+                "a kept entry was evicted"
+            );
+            is_stored
+        });
+        let missing = u64::try_from(stored - self.entries.len()).unwrap();
+        assert!(
+            missing <= stats.entries_evicted - before.entries_evicted,
+            "{missing} entries vanished"
+        );
+        let resident = u64::try_from(self.resident.len()).unwrap() * u64::from(PAGE_BYTES);
+        assert_eq!(resident, stats.resident_bytes);
+        assert!(resident + stats.usage.entry_bytes <= stats.budget.bytes_max);
+    }
+
+    /// Ends every claim and removes every block: nothing may be left.
+    fn wind_down(&mut self) {
+        let mut effects = Vec::new();
+        let events = std::mem::take(&mut self.leases)
+            .into_keys()
+            .chain(self.run_leases.drain(..));
+        let mut events: Vec<Event> = events.map(|lease| Event::Release { lease }).collect();
+        let reservations = std::mem::take(&mut self.reservations).into_keys();
+        events.extend(reservations.map(|reservation| Event::Abort { reservation }));
+        events.extend((0..ARENAS).map(|arena| Event::Purge {
+            ticket: Ticket(0),
+            arena: ArenaId(arena),
+        }));
+        for event in events {
+            self.shard.handle(event, self.now.add_ms(100), &mut effects);
+            check::agrees(&self.shard);
+        }
+        let stats = self.shard.stats();
+        assert_eq!(
+            (stats.usage, stats.arenas, stats.leases),
+            (Usage::default(), 0, 0)
+        );
+        assert_eq!(
+            (stats.reservations, stats.entries, stats.resident_bytes),
+            (0, 0, 0)
+        );
+    }
+}
+
+fn pick_of<K, V>(map: &BTreeMap<K, V>, pick: usize) -> Option<&K> {
+    map.keys().nth(pick % map.len().max(1))
+}
+
+fn ticket_of(effect: &Effect) -> Option<u64> {
+    let ticket = match effect {
+        Effect::Matched { ticket, .. }
+        | Effect::Lent { ticket, .. }
+        | Effect::Reserved { ticket, .. }
+        | Effect::Stored { ticket }
+        | Effect::Known { ticket }
+        | Effect::NotAdmitted { ticket }
+        | Effect::Refused { ticket, .. }
+        | Effect::Pinned { ticket, .. }
+        | Effect::Removed { ticket, .. }
+        | Effect::Purged { ticket, .. }
+        | Effect::Entry { ticket, .. }
+        | Effect::EntryStored { ticket, .. }
+        | Effect::EntryConflict { ticket, .. }
+        | Effect::EntryRefused { ticket, .. }
+        | Effect::EntryDeleted { ticket, .. }
+        | Effect::Evicted { ticket, .. }
+        | Effect::Resized { ticket, .. } => ticket,
+        Effect::Discard { .. } | Effect::ArenaClosed { .. } | Effect::Pressure { .. } => {
+            return None;
+        }
+    };
+    Some(ticket.0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn any_events_keep_every_promise(steps in steps(), is_lfu in any::<bool>()) {
+        let policy = if is_lfu { PolicyKind::Lfu } else { PolicyKind::Lru };
+        let play = || {
+            let mut player = Player::new(policy);
+            steps.iter().for_each(|step| player.play(step));
+            player
+        };
+        let mut player = play();
+        prop_assert_eq!(&player.trace, &play().trace, "the same events, the same effects");
+        player.wind_down();
+    }
+}

@@ -1,0 +1,177 @@
+//! Responsible for turning small numbers into events.
+
+use super::super::*;
+use super::{Player, Step, chain_to, header_of, parent_of, pick_of};
+
+fn keys_of(numbers: &[usize]) -> Vec<BlockKey> {
+    numbers.iter().map(|of| key(*of)).collect()
+}
+
+impl Player {
+    /// The event of a step other than `Wait`.
+    pub(super) fn event(&mut self, step: &Step) -> Event {
+        let ticket = Ticket(self.ticket);
+        match step.clone() {
+            Step::Match { of, skip, term } => {
+                let chain = chain_to(of).into_iter().skip(skip).map(key).collect();
+                Event::Match {
+                    ticket,
+                    chain,
+                    lease: term,
+                }
+            }
+            Step::Get {
+                keys,
+                leading_only,
+                term,
+            } => Event::Get {
+                ticket,
+                keys: keys_of(&keys),
+                leading_only,
+                term,
+            },
+            Step::Reserve {
+                of,
+                arena,
+                retain,
+                term,
+                is_malformed,
+            } => {
+                let mut header = header_of(of);
+                header.payload_bytes *= u64::from(!is_malformed);
+                let parent = parent_of(of).map(key);
+                let arena = ArenaId(arena);
+                let block = ReserveBlock {
+                    key: key(of),
+                    parent,
+                    arena,
+                    header,
+                    retain,
+                    term,
+                };
+                Event::Reserve {
+                    ticket,
+                    block: Box::new(block),
+                }
+            }
+            Step::Touch(keys) => Event::Touch {
+                keys: keys_of(&keys),
+            },
+            Step::Pin(keys, pin) => Event::Pin {
+                ticket,
+                keys: keys_of(&keys),
+                pin,
+            },
+            Step::Remove(keys) => Event::Remove {
+                ticket,
+                keys: keys_of(&keys),
+            },
+            Step::Commit(_) | Step::Abort(_) | Step::Release(_) => self.ending(ticket, step),
+            step => self.other_event(ticket, step),
+        }
+    }
+
+    /// The end of a reservation or a lease.
+    fn ending(&mut self, ticket: Ticket, step: &Step) -> Event {
+        match *step {
+            Step::Commit(pick) => {
+                self.name(pick);
+                Event::Commit {
+                    ticket,
+                    reservation: self.named,
+                }
+            }
+            Step::Abort(pick) => {
+                self.name(pick);
+                self.reservations.remove(&self.named);
+                Event::Abort {
+                    reservation: self.named,
+                }
+            }
+            Step::Release(pick) => {
+                let lease = pick_of(&self.leases, pick)
+                    .copied()
+                    .unwrap_or(LeaseId(99_999));
+                self.leases.remove(&lease);
+                Event::Release { lease }
+            }
+            _ => Event::Tick,
+        }
+    }
+
+    fn other_event(&self, ticket: Ticket, step: Step) -> Event {
+        let entry_key = |key: u8| Box::from([key]);
+        match step {
+            Step::Purge(arena) => Event::Purge {
+                ticket,
+                arena: ArenaId(arena),
+            },
+            Step::EntryGet(domain, key) => Event::EntryGet {
+                ticket,
+                domain: ArenaId(domain),
+                key: entry_key(key),
+            },
+            Step::EntryPut {
+                put: (domain, key),
+                bytes,
+                class,
+                ttl_ms,
+                only_if,
+            } => {
+                let only_if = self.condition((domain, key), only_if);
+                let value = vec![key; bytes].into();
+                let (domain, key) = (ArenaId(domain), entry_key(key));
+                let put = EntryPut {
+                    domain,
+                    key,
+                    value,
+                    class,
+                    ttl_ms,
+                    only_if,
+                };
+                Event::EntryPut { ticket, put }
+            }
+            Step::EntryDelete(domain, key, only_if) => {
+                let only_if = self.condition((domain, key), only_if);
+                let (domain, key) = (ArenaId(domain), entry_key(key));
+                Event::EntryDelete {
+                    ticket,
+                    domain,
+                    key,
+                    only_if,
+                }
+            }
+            Step::Evict(bytes_goal, tokens_goal, batch_max) => Event::Evict {
+                ticket,
+                bytes_goal,
+                tokens_goal,
+                batch_max,
+            },
+            Step::Resize(pages, tokens_max, blocks_max) => {
+                let bytes_max = pages * u64::from(PAGE_BYTES);
+                let budget = Budget {
+                    tokens_max,
+                    blocks_max,
+                    ..Budget::of_bytes(bytes_max)
+                };
+                Event::Resize { ticket, budget }
+            }
+            _ => Event::Tick,
+        }
+    }
+
+    fn name(&mut self, pick: usize) {
+        let reservation = pick_of(&self.reservations, pick).copied();
+        self.named = reservation.unwrap_or(ReservationId(99_999));
+    }
+
+    fn condition(&self, entry: (u32, u8), pick: u8) -> OnlyIf {
+        match pick {
+            0 => OnlyIf::Absent,
+            1 => OnlyIf::Present,
+            2 => OnlyIf::Version(self.entries.get(&entry).map_or(7, |entry| entry.version)),
+            3 => OnlyIf::Version(0),
+            _ => OnlyIf::Always,
+        }
+    }
+}
