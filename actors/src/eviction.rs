@@ -76,7 +76,10 @@ impl EvictionActor {
             batch_blocks_max: self.plan.batch_blocks_max,
             begun,
         };
-        let relief = shard.ask(turn, deadline, ShardMsg::Evict).await;
+        let Ok(permit) = shard.gate.order() else {
+            return Relief::default();
+        };
+        let relief = shard.ask(&permit, turn, deadline, ShardMsg::Evict).await;
         // A shard that does not answer is busy, or dead and empty: either way not now.
         relief.unwrap_or_default()
     }

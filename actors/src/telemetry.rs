@@ -29,13 +29,13 @@ pub const BYTES_USED: &str = "ultrakv_bytes_used";
 pub const BYTES_BUDGET: &str = "ultrakv_bytes_budget";
 /// Gauge: memory that arenas really take up. Labels: `shard`, `tier`.
 pub const BYTES_RESIDENT: &str = "ultrakv_bytes_resident";
-/// Gauge: tokens in blocks held. Labels: `shard`.
+/// Gauge: tokens in blocks held. Labels: `shard`, `tier`.
 pub const TOKENS_USED: &str = "ultrakv_tokens_used";
-/// Gauge: entries held. Labels: `shard`.
+/// Gauge: entries held. Labels: `shard`, `tier`.
 pub const ENTRIES: &str = "ultrakv_entries";
-/// Gauge: leases of readers. Labels: `shard`.
+/// Gauge: leases of readers. Labels: `shard`, `tier`.
 pub const LEASES: &str = "ultrakv_leases";
-/// Gauge: requests in flight. Labels: `shard`.
+/// Gauge: requests in flight. Labels: `shard`, `tier`.
 pub const PERMITS_USED: &str = "ultrakv_permits_used";
 /// Counter: requests turned away. Labels: `shard`.
 pub const BUSY: &str = "ultrakv_busy_total";

@@ -30,6 +30,7 @@ impl Rig {
     async fn start() -> Self {
         let mut plan = NodePlan::host(Budget::of_bytes(4 << 20), 4096, 2);
         plan.restarts.restarts_max = 1000;
+        plan.restarts.backoff_ms_max = 2;
         let node = Node::start(plan).await.unwrap();
         let group = Some("team".to_owned());
         let services = [("a", None), ("b", None), ("c", group.clone()), ("d", group)];

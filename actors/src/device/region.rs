@@ -29,7 +29,7 @@ pub(crate) type Pages = Box<[Range<u32>]>;
 pub(crate) struct Region {
     memory: Arc<dyn Memory>,
     page_bytes: u32,
-    /// One count a page; zeroed memory that takes up room only where pages were used.
+    /// One count a page: four bytes beside, by default, 65 536.
     claims: Box<[AtomicU32]>,
     claimed_pages: AtomicU64,
     retired: AtomicBool,

@@ -25,10 +25,10 @@ impl CacheHandle {
         let parts = self.parts(chain);
         let asks = parts.iter().map(|part| async {
             let shard = self.shard(part.shard)?;
-            let _permit = shard.gate.enter()?;
+            let permit = shard.gate.enter()?;
             let watch = shard.clock.stopwatch();
             let keys = keys(part, chain);
-            let held = shard.ask(keys, deadline, ShardMsg::Match).await?;
+            let held = shard.ask(&permit, keys, deadline, ShardMsg::Match).await?;
             self.inner.seconds.match_prefix.record(watch.elapsed());
             Ok::<_, RequestError>(held)
         });
@@ -73,14 +73,14 @@ impl CacheHandle {
         let parts = self.parts(addresses);
         let asks = parts.iter().map(|part| async {
             let shard = self.shard(part.shard)?;
-            let _permit = shard.gate.enter()?;
+            let permit = shard.gate.enter()?;
             let watch = shard.clock.stopwatch();
             let wanted = Wanted {
                 arena: domain.arena,
                 keys: keys(part, addresses),
                 leading_only,
             };
-            let lent = shard.ask(wanted, deadline, ShardMsg::Get).await?;
+            let lent = shard.ask(&permit, wanted, deadline, ShardMsg::Get).await?;
             self.inner.seconds.get.record(watch.elapsed());
             Ok::<_, RequestError>(lent)
         });
@@ -112,9 +112,11 @@ impl CacheHandle {
         let parts = self.parts(addresses);
         let asks = parts.iter().map(|part| async {
             let shard = self.shard(part.shard)?;
-            let _permit = shard.gate.enter()?;
+            let permit = shard.gate.enter()?;
             let keys = keys(part, addresses);
-            let outcomes = shard.ask((keys, pin), deadline, ShardMsg::Pin).await?;
+            let outcomes = shard
+                .ask(&permit, (keys, pin), deadline, ShardMsg::Pin)
+                .await?;
             Ok::<_, RequestError>(outcomes)
         });
         let answers = try_join_all(asks).await?;
@@ -143,9 +145,9 @@ impl CacheHandle {
         let parts = self.parts(addresses);
         let asks = parts.iter().map(|part| async {
             let shard = self.shard(part.shard)?;
-            let _permit = shard.gate.enter()?;
+            let permit = shard.gate.enter()?;
             let keys = keys(part, addresses);
-            let removed = shard.ask(keys, deadline, ShardMsg::Remove).await?;
+            let removed = shard.ask(&permit, keys, deadline, ShardMsg::Remove).await?;
             Ok::<_, RequestError>(removed)
         });
         let removed = try_join_all(asks).await?;

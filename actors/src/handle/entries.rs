@@ -107,10 +107,12 @@ impl CacheHandle {
         deadline: Deadline,
     ) -> Result<Option<Bytes>, EntryError> {
         let shard = self.entry_shard(domain, key)?;
-        let _permit = shard.gate.enter()?;
+        let permit = shard.gate.enter()?;
         let watch = shard.clock.stopwatch();
         let question = (domain.arena, stored_key(domain, key));
-        let found = shard.ask(question, deadline, ShardMsg::EntryGet).await;
+        let found = shard
+            .ask(&permit, question, deadline, ShardMsg::EntryGet)
+            .await;
         let found = found.map_err(RequestError::from)?;
         self.inner.seconds.entry_get.record(watch.elapsed());
         Ok(found.map(|entry| Bytes::from_owner(entry.value)))
@@ -130,7 +132,7 @@ impl CacheHandle {
     ) -> Result<u64, EntryError> {
         let shard = self.entry_shard(domain, key)?;
         let payload_bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
-        let _permit = shard.gate.enter_with(payload_bytes)?;
+        let permit = shard.gate.enter_with(payload_bytes)?;
         let watch = shard.clock.stopwatch();
         let put = EntryPut {
             domain: domain.arena,
@@ -141,7 +143,7 @@ impl CacheHandle {
             ttl_ms: options.ttl_ms,
             only_if: options.only_if,
         };
-        let written = shard.ask(put, deadline, ShardMsg::EntryPut).await;
+        let written = shard.ask(&permit, put, deadline, ShardMsg::EntryPut).await;
         let written = written.map_err(fate)??;
         self.inner.seconds.entry_put.record(watch.elapsed());
         match written {
@@ -162,9 +164,11 @@ impl CacheHandle {
         deadline: Deadline,
     ) -> Result<bool, EntryError> {
         let shard = self.entry_shard(domain, key)?;
-        let _permit = shard.gate.enter()?;
+        let permit = shard.gate.enter()?;
         let question = (domain.arena, stored_key(domain, key), OnlyIf::Always);
-        let written = shard.ask(question, deadline, ShardMsg::EntryDelete).await;
+        let written = shard
+            .ask(&permit, question, deadline, ShardMsg::EntryDelete)
+            .await;
         match written.map_err(fate)? {
             EntryWritten::Deleted { existed } => Ok(existed),
             EntryWritten::Conflict { version } => Err(EntryError::Conflict { version }),

@@ -5,13 +5,19 @@
 
 use std::sync::Arc;
 
+use metrics::{Counter, counter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::RequestError;
 use crate::plan::GateLimits;
+use crate::telemetry;
 
 /// The grain of the byte permits, so that a semaphore's 32-bit count spans 4 TiB.
 const GRAIN_BYTES: u64 = 1024;
+
+/// Orders of operators and of the node itself that may be in flight at one shard, beside requests:
+/// they must get in when clients fill the gate, and must not pile up at a shard that is stuck.
+const ORDERS_IN_FLIGHT_MAX: usize = 64;
 
 /// A shard's gate.
 #[derive(Debug)]
@@ -20,17 +26,30 @@ pub(crate) struct Gate {
     requests_max: usize,
     grains: Arc<Semaphore>,
     grains_max: usize,
+    orders: Arc<Semaphore>,
+    busy: Busy,
 }
 
-/// The right to have one request in flight; gives it back when dropped.
-#[derive(Debug)]
+/// The counter of callers turned away.
+struct Busy(Counter);
+
+/// The right to have one request in flight; gives it back when its last clone is dropped.
+///
+/// One clone stays with the caller and one travels with the message, so that a caller who gives up
+/// does not make room while its message still waits.
+#[derive(Clone, Debug)]
 pub(crate) struct Permit {
-    _request: OwnedSemaphorePermit,
+    _held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    _entry: OwnedSemaphorePermit,
     _grains: Option<OwnedSemaphorePermit>,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &GateLimits) -> Self {
+    pub(crate) fn new(shard: usize, limits: &GateLimits) -> Self {
         let grains = limits.payload_in_flight_bytes_max.div_ceil(GRAIN_BYTES);
         let grains_max = usize::try_from(grains)
             .unwrap_or(usize::MAX)
@@ -43,30 +62,43 @@ impl Gate {
             requests_max,
             grains: Arc::new(Semaphore::new(grains_max)),
             grains_max,
+            orders: Arc::new(Semaphore::new(ORDERS_IN_FLIGHT_MAX)),
+            busy: Busy(counter!(telemetry::BUSY, "shard" => shard.to_string())),
         }
     }
 
     /// A permit for a request without payload.
     pub(crate) fn enter(&self) -> Result<Permit, RequestError> {
-        let requests = Arc::clone(&self.requests);
-        let request = requests
-            .try_acquire_owned()
-            .map_err(|_| RequestError::Busy)?;
-        Ok(Permit {
-            _request: request,
-            _grains: None,
-        })
+        let entry = self.take(&self.requests, 1)?;
+        Ok(Permit::new(entry, None))
     }
 
     /// A permit for a request that carries this payload. A payload larger than the limit counts as
     /// the limit, so that it enters alone rather than never.
     pub(crate) fn enter_with(&self, payload_bytes: u64) -> Result<Permit, RequestError> {
-        let mut permit = self.enter()?;
+        let entry = self.take(&self.requests, 1)?;
         let grains = usize::try_from(payload_bytes.div_ceil(GRAIN_BYTES)).unwrap_or(usize::MAX);
         let grains = u32::try_from(grains.min(self.grains_max)).unwrap_or(u32::MAX);
-        let payload = Arc::clone(&self.grains).try_acquire_many_owned(grains);
-        permit._grains = Some(payload.map_err(|_| RequestError::Busy)?);
-        Ok(permit)
+        let grains = self.take(&self.grains, grains)?;
+        Ok(Permit::new(entry, Some(grains)))
+    }
+
+    /// A permit for an order, which does not compete with requests.
+    pub(crate) fn order(&self) -> Result<Permit, RequestError> {
+        let entry = self.take(&self.orders, 1)?;
+        Ok(Permit::new(entry, None))
+    }
+
+    fn take(
+        &self,
+        from: &Arc<Semaphore>,
+        permits: u32,
+    ) -> Result<OwnedSemaphorePermit, RequestError> {
+        let taken = Arc::clone(from).try_acquire_many_owned(permits);
+        taken.map_err(|_| {
+            self.busy.0.increment(1);
+            RequestError::Busy
+        })
     }
 
     /// Requests in flight.
@@ -82,15 +114,33 @@ impl Gate {
     }
 }
 
+impl Permit {
+    fn new(entry: OwnedSemaphorePermit, grains: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            _held: Arc::new(Held {
+                _entry: entry,
+                _grains: grains,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn gate(requests_in_flight_max: usize, payload_in_flight_bytes_max: u64) -> Gate {
-        Gate::new(&GateLimits {
+        let limits = GateLimits {
             requests_in_flight_max,
             payload_in_flight_bytes_max,
-        })
+        };
+        Gate::new(0, &limits)
     }
 
     #[test]
@@ -120,5 +170,25 @@ mod tests {
         assert_eq!(gate.enter_with(1).unwrap_err(), RequestError::Busy);
         drop(alone);
         assert!(gate.enter_with(1).is_ok());
+    }
+
+    #[test]
+    fn a_permit_is_held_until_its_last_clone_is_gone() {
+        let gate = gate(1, 4096);
+        let with_caller = gate.enter().unwrap();
+        let with_message = with_caller.clone();
+        drop(with_caller);
+        assert_eq!(gate.enter().unwrap_err(), RequestError::Busy);
+        drop(with_message);
+        assert!(gate.enter().is_ok());
+    }
+
+    #[test]
+    fn orders_get_in_when_requests_fill_the_gate_and_have_a_limit_of_their_own() {
+        let gate = gate(1, 4096);
+        let _request = gate.enter().unwrap();
+        let orders: Vec<_> = (0..ORDERS_IN_FLIGHT_MAX).map(|_| gate.order()).collect();
+        assert!(orders.iter().all(Result::is_ok));
+        assert_eq!(gate.order().unwrap_err(), RequestError::Busy);
     }
 }

@@ -16,7 +16,7 @@ use metrics::{Histogram, histogram};
 use ultrakv_cache::{ArenaId, BlockAddress};
 
 pub use entries::{EntryError, EntryOptions};
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Permit};
 pub use put::{BlockPut, PutError, Stored};
 
 use crate::RequestError;
@@ -107,7 +107,8 @@ impl CacheHandle {
     }
 
     /// Closes an arena for good and frees what it holds; pages that are being read go when their
-    /// readers are done. Outside the gate: an operator's act must not wait for clients.
+    /// readers are done. An order: it gets in when clients fill
+    /// the gate.
     ///
     /// # Errors
     /// When a shard did not confirm in time. The arena is closed all the same, and asking again is
@@ -119,7 +120,8 @@ impl CacheHandle {
     ) -> Result<ArenaPurge, RequestError> {
         self.inner.arenas.close(arena);
         let purges = self.inner.shards.iter().map(|shard| async move {
-            match shard.ask(arena, deadline, ShardMsg::Purge).await {
+            let permit = shard.gate.order()?;
+            match shard.ask(&permit, arena, deadline, ShardMsg::Purge).await {
                 Ok(purged) => Ok(purged),
                 // A life that ended took what it held along, and the next one finds the arena
                 // closed.
@@ -138,13 +140,14 @@ impl CacheHandle {
         Ok(sum)
     }
 
-    /// Every shard's figures, in order. Outside the gate: operators look when it is full.
+    /// Every shard's figures, in order. An order: operators look when clients fill the gate.
     ///
     /// # Errors
     /// When a shard did not answer.
     pub async fn stats(&self, deadline: Deadline) -> Result<Vec<ShardReport>, RequestError> {
         let reports = self.inner.shards.iter().map(|shard| async move {
-            let report = shard.ask((), deadline, ShardMsg::Stats).await;
+            let permit = shard.gate.order()?;
+            let report = shard.ask(&permit, (), deadline, ShardMsg::Stats).await;
             report.map_err(RequestError::from)
         });
         try_join_all(reports).await

@@ -109,15 +109,19 @@ impl CacheHandle {
             term: Term::Held,
         };
         let reserved = shard
-            .ask(Box::new(block), deadline, ShardMsg::Reserve)
+            .ask(&permit, Box::new(block), deadline, ShardMsg::Reserve)
             .await;
-        let reservation = match reserved.map_err(RequestError::from)? {
+        let reserved = reserved.map_err(RequestError::from)?;
+        let reservation = match reserved {
             Reserved::Pages(reservation) => reservation,
             Reserved::Known => return Ok(Stored::Known),
-            Reserved::NotAdmitted => return Ok(Stored::NotAdmitted),
+            Reserved::NotAdmitted => {
+                shard.not_admitted.increment();
+                return Ok(Stored::NotAdmitted);
+            }
             Reserved::Refused(why) => return Err(why.into()),
         };
-        let (filled, _permit) = fill(reservation, put, permit).await?;
+        let (filled, permit) = fill(reservation, put, permit).await?;
         let reservation = match filled {
             Ok(Some(reservation)) => reservation,
             Ok(None) => return Err(PutRefusal::Malformed.into()),
@@ -128,7 +132,9 @@ impl CacheHandle {
         };
 
         let life = reservation.life();
-        let committed = shard.answer(&life, reservation.commit()?, deadline).await?;
+        let committed = shard
+            .answer(&life, reservation.commit(permit)?, deadline)
+            .await?;
         self.inner.seconds.put.record(watch.elapsed());
         match committed {
             Committed::Stored => Ok(Stored::Copies(1)),

@@ -26,6 +26,9 @@ const PIN_SHARE_DIVISOR: u64 = 2;
 /// Blocks that a shard's tables may describe: 16 Mi, at most 2 GiB of them.
 const BLOCKS_MAX: u64 = 1 << 24;
 
+/// The longest lease by time when nobody says otherwise: a minute.
+const LEASE_MS_MAX: u32 = 60_000;
+
 /// How many requests and payload bytes may be in flight at one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GateLimits {
@@ -87,6 +90,8 @@ pub struct NodePlan {
     pub devices: Vec<DevicePlan>,
     /// Limits of each shard's gate.
     pub gate: GateLimits,
+    /// The longest lease by time that a shard grants; readers of pages hold theirs without one.
+    pub lease_ms_max: u32,
     /// How eviction works.
     pub eviction: EvictionPlan,
     /// Each supervisor's patience.
@@ -119,6 +124,7 @@ impl NodePlan {
             policy: PolicyKind::Lru,
             devices: devices.collect(),
             gate: GateLimits::default(),
+            lease_ms_max: LEASE_MS_MAX,
             eviction: EvictionPlan::default(),
             restarts: RestartLimit::default(),
             clock: Clock::machine(),
@@ -146,6 +152,7 @@ impl NodePlan {
         };
         Self {
             policy,
+            lease_ms_max: settings.lease_ms_max,
             ..Self::host(budget, settings.page_bytes, shards)
         }
     }
@@ -179,6 +186,7 @@ impl NodePlan {
                 config: ShardConfig {
                     page_bytes: self.page_bytes,
                     policy: self.policy,
+                    lease_ms_max: self.lease_ms_max,
                     ..ShardConfig::new(budget)
                 },
                 gate: self.gate,

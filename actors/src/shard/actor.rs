@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use ultrakv_cache::{Effect, Event, ReserveBlock, Term};
+use tokio::sync::oneshot;
+use ultrakv_cache::{Effect, Event, ReservationId, ReserveBlock, Term};
 
 use super::budget::{Excess, less_residue};
 use super::lease::{LentBlock, Reservation};
@@ -16,6 +17,7 @@ use super::port::Life;
 pub(crate) use super::state::ShardLink;
 use super::state::{ShardState, pages};
 use crate::device::Claim;
+use crate::handle::Permit;
 use crate::{BootId, RequestError};
 
 /// The actor of one shard; a new one for each life.
@@ -59,19 +61,11 @@ impl Actor for ShardActor {
             }),
             ShardMsg::Get(ask) => answer(state, ask, get),
             ShardMsg::Reserve(ask) => answer(state, ask, reserve),
-            ShardMsg::Commit { reservation, reply } => {
-                let committed = match state.ask(|ticket| Event::Commit {
-                    ticket,
-                    reservation,
-                }) {
-                    Effect::Stored { .. } => Committed::Stored,
-                    Effect::Known { .. } => Committed::Known,
-                    Effect::Refused { why, .. } => Committed::Refused(why),
-                    other => not_an_answer(&other),
-                };
-                // A writer that left has its block stored all the same.
-                let _ = reply.send(committed);
-            }
+            ShardMsg::Commit {
+                reservation,
+                permit,
+                reply,
+            } => commit(state, reservation, permit, reply),
             ShardMsg::Abort { reservation } => {
                 state.feed(Event::Abort { reservation });
             }
@@ -132,6 +126,8 @@ fn answer<Q, A>(
     } else {
         Ok(work(state, ask.question))
     };
+    // Before the answer, so that a caller who asks again at once finds room.
+    drop(ask.permit);
     // A caller that left drops what it was given, which gives pages back.
     let _ = ask.reply.send(answer);
 }
@@ -187,6 +183,26 @@ fn reserve(state: &mut ShardState, block: Box<ReserveBlock>) -> Reserved {
             Reserved::NotAdmitted
         }
     }
+}
+
+fn commit(
+    state: &mut ShardState,
+    reservation: ReservationId,
+    permit: Permit,
+    reply: oneshot::Sender<Committed>,
+) {
+    let committed = match state.ask(|ticket| Event::Commit {
+        ticket,
+        reservation,
+    }) {
+        Effect::Stored { .. } => Committed::Stored,
+        Effect::Known { .. } => Committed::Known,
+        Effect::Refused { why, .. } => Committed::Refused(why),
+        other => not_an_answer(&other),
+    };
+    drop(permit);
+    // A writer that left has its block stored all the same.
+    let _ = reply.send(committed);
 }
 
 fn handle_entry(state: &mut ShardState, message: ShardMsg) {

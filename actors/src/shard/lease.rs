@@ -13,6 +13,7 @@ use super::message::{Committed, ShardMsg};
 use super::port::Life;
 use crate::RequestError;
 use crate::device::{Claim, TierError};
+use crate::handle::Permit;
 
 /// A lease that ends when this is dropped.
 #[derive(Debug)]
@@ -160,13 +161,17 @@ impl Reservation {
     }
 
     /// Asks to make the block visible; gives where the answer will come.
-    pub(crate) fn commit(mut self) -> Result<oneshot::Receiver<Committed>, RequestError> {
+    pub(crate) fn commit(
+        mut self,
+        permit: Permit,
+    ) -> Result<oneshot::Receiver<Committed>, RequestError> {
         // The writer's claim ends before the shard may lend the pages to a reader.
         self.claim = None;
         let (reply, answer) = oneshot::channel();
         self.open.committed = true;
         self.open.life.send(ShardMsg::Commit {
             reservation: self.open.id,
+            permit,
             reply,
         })?;
         Ok(answer)

@@ -13,15 +13,18 @@ use super::lease::{LentBlock, Reservation};
 use super::report::ShardReport;
 use crate::RequestError;
 use crate::clock::Deadline;
+use crate::handle::Permit;
 
-/// A question, until when it is worth answering, and where to.
+/// A question, until when it is worth answering, where to, and the right to wait.
 pub(crate) struct Ask<Q, A> {
     pub(crate) question: Q,
     pub(crate) deadline: Deadline,
+    pub(crate) permit: Permit,
     pub(crate) reply: oneshot::Sender<Result<A, RequestError>>,
 }
 
-/// What a shard is told. Questions come through the gate; the rest is bounded by what is noted.
+/// What a shard is told. Questions come through the gate, whose permit they carry; the rest is
+/// bounded as is noted.
 pub(crate) enum ShardMsg {
     /// How many leading blocks are here?
     Match(Ask<Vec<BlockKey>, usize>),
@@ -32,9 +35,11 @@ pub(crate) enum ShardMsg {
     /// The pages are filled. Without a deadline of its own: the work is done.
     Commit {
         reservation: ReservationId,
+        permit: Permit,
         reply: oneshot::Sender<Committed>,
     },
-    /// The pages will not be filled. At most one for each reservation, which the gate bounds.
+    /// The pages will not be filled. At most one for each open reservation, whose
+    /// number the cache limits.
     Abort { reservation: ReservationId },
     /// Some readers are done. At most one at a time.
     Released,

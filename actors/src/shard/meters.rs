@@ -8,6 +8,26 @@ use metrics::{Counter, Gauge, counter, gauge};
 use super::report::ShardReport;
 use crate::telemetry;
 
+/// Counts writes that were not stored; touched by callers, not by the shard.
+pub(crate) struct NotAdmitted(Counter);
+
+impl NotAdmitted {
+    pub(crate) fn new(shard: usize) -> Self {
+        let shard = shard.to_string();
+        Self(counter!(telemetry::BLOCKS_NOT_ADMITTED, "shard" => shard))
+    }
+
+    pub(crate) fn increment(&self) {
+        self.0.increment(1);
+    }
+}
+
+impl std::fmt::Debug for NotAdmitted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NotAdmitted")
+    }
+}
+
 /// Handles of one life's metrics.
 pub(crate) struct Meters {
     last: Option<ShardReport>,

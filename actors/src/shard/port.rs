@@ -13,9 +13,10 @@ use tokio::sync::{oneshot, watch};
 use ultrakv_cache::LeaseId;
 
 use super::message::{Ask, ShardMsg};
+use super::meters::NotAdmitted;
 use crate::clock::{Clock, Deadline};
 use crate::device::{Device, Region, TierError};
-use crate::handle::Gate;
+use crate::handle::{Gate, Permit};
 use crate::plan::ShardPlan;
 use crate::telemetry;
 use crate::{BootId, RequestError};
@@ -31,6 +32,8 @@ pub(crate) struct ShardPort {
     /// Whoever holds this owns the shard's memory: a new life waits until the last one's arenas
     /// are given back, so that two lives never fill one budget.
     pub(crate) memory: Arc<tokio::sync::Mutex<()>>,
+    /// Counts writes that were not wanted, or that the device failed.
+    pub(crate) not_admitted: NotAdmitted,
     /// Set while the eviction actor was told of pressure and has not looked yet.
     pub(crate) pressed: AtomicBool,
     life: ArcSwapOption<Life>,
@@ -72,11 +75,12 @@ impl ShardPort {
     ) -> Self {
         Self {
             index,
-            gate: Gate::new(&plan.gate),
+            gate: Gate::new(index, &plan.gate),
             plan,
             device,
             clock,
             memory: Arc::default(),
+            not_admitted: NotAdmitted::new(index),
             pressed: AtomicBool::new(false),
             life: ArcSwapOption::empty(),
             retired: Mutex::default(),
@@ -120,9 +124,10 @@ impl ShardPort {
         telemetry::tier_failed(self.index, error.code());
     }
 
-    /// Asks the present life and waits for the answer. The caller holds a permit.
+    /// Asks the present life and waits for the answer.
     pub(crate) async fn ask<Q, A>(
         &self,
+        permit: &Permit,
         question: Q,
         deadline: Deadline,
         message: impl FnOnce(Ask<Q, A>) -> ShardMsg,
@@ -136,6 +141,7 @@ impl ShardPort {
         let ask = Ask {
             question,
             deadline,
+            permit: permit.clone(),
             reply,
         };
         life.send(message(ask)).map_err(unsent)?;

@@ -22,6 +22,8 @@ pub struct RestartLimit {
     pub restarts_max: usize,
     /// The window.
     pub window_ms: u64,
+    /// The longest wait before a restart.
+    pub backoff_ms_max: u64,
 }
 
 impl Default for RestartLimit {
@@ -29,6 +31,7 @@ impl Default for RestartLimit {
         Self {
             restarts_max: RESTARTS_MAX,
             window_ms: RESTART_WINDOW_MS,
+            backoff_ms_max: RESTART_BACKOFF_MS_MAX,
         }
     }
 }
@@ -69,13 +72,13 @@ impl Intensity {
         let earlier = self.recent.len();
         self.recent.push_back(now);
         Verdict::Restart {
-            after_ms: backoff_ms(earlier),
+            after_ms: backoff_ms(earlier, self.limit.backoff_ms_max),
         }
     }
 }
 
 /// None for the first death in a window, then doubling up to a limit.
-fn backoff_ms(earlier: usize) -> u64 {
+fn backoff_ms(earlier: usize, backoff_ms_max: u64) -> u64 {
     let Some(doublings) = earlier.checked_sub(1) else {
         return 0;
     };
@@ -85,7 +88,7 @@ fn backoff_ms(earlier: usize) -> u64 {
         .unwrap_or(u64::MAX);
     RESTART_BACKOFF_MS
         .saturating_mul(factor)
-        .min(RESTART_BACKOFF_MS_MAX)
+        .min(backoff_ms_max)
 }
 
 #[cfg(test)]
@@ -95,6 +98,7 @@ mod tests {
     const LIMIT: RestartLimit = RestartLimit {
         restarts_max: 3,
         window_ms: 1000,
+        backoff_ms_max: RESTART_BACKOFF_MS_MAX,
     };
 
     #[test]
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn no_wait_is_longer_than_the_limit() {
         for earlier in 0..200 {
-            assert!(backoff_ms(earlier) <= RESTART_BACKOFF_MS_MAX);
+            assert!(backoff_ms(earlier, 77) <= 77);
         }
     }
 }

@@ -214,6 +214,7 @@ async fn a_supervisor_that_gives_up_is_started_again_by_its_own_and_the_root_end
     let limit = RestartLimit {
         restarts_max: 2,
         window_ms: 60_000,
+        backoff_ms_max: 1,
     };
     let branch = ChildSpec::supervisor(
         "branch",

@@ -43,6 +43,7 @@ struct Rig {
 fn plan(bytes_max: u64, shards: u32) -> NodePlan {
     let mut plan = NodePlan::host(Budget::of_bytes(bytes_max), PAGE, shards);
     plan.restarts.restarts_max = 10_000;
+    plan.restarts.backoff_ms_max = 2;
     plan.eviction.tick_ms = 20;
     plan
 }
