@@ -35,6 +35,8 @@ mod kernel;
 mod load;
 mod options;
 mod sampling;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use engine::Engine;

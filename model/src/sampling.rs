@@ -84,6 +84,7 @@ impl Sampler {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

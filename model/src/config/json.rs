@@ -135,39 +135,7 @@ impl DecoderConfig {
         check.unsupported(&raw)?;
         let hidden = check.size("hidden_size", raw.hidden_size, limits::HIDDEN)?;
         let layers = check.size("num_hidden_layers", raw.num_hidden_layers, limits::LAYERS)?;
-        let heads = check.size(
-            "num_attention_heads",
-            raw.num_attention_heads,
-            limits::HEADS,
-        )?;
-        let kv_heads = match (raw.num_key_value_heads, architecture) {
-            (None, Architecture::Llama) => heads,
-            (given, _) => check.size("num_key_value_heads", given, limits::HEADS)?,
-        };
-        if !heads.is_multiple_of(kv_heads) {
-            let why = format!("it must divide num_attention_heads, which is {heads}");
-            return Err(check.bad("num_key_value_heads", kv_heads, why));
-        }
-        let head_size = match (raw.head_dim, architecture) {
-            (None, Architecture::Qwen3) => 128,
-            (None, _) if !hidden.is_multiple_of(heads) => {
-                let why = format!("without head_dim it must divide hidden_size, which is {hidden}");
-                return Err(check.bad("num_attention_heads", heads, why));
-            }
-            (None, _) => check.size(
-                "head_dim",
-                u64::try_from(hidden / heads).ok(),
-                limits::HEAD_SIZE,
-            )?,
-            (given, _) => check.size("head_dim", given, limits::HEAD_SIZE)?,
-        };
-        if !head_size.is_multiple_of(2) {
-            return Err(check.bad(
-                "head_dim",
-                head_size,
-                "it must be even, or it cannot be rotated".to_owned(),
-            ));
-        }
+        let heads = check.heads(&raw, architecture, hidden)?;
         let context_tokens = check.size(
             "max_position_embeddings",
             raw.max_position_embeddings,
@@ -182,9 +150,9 @@ impl DecoderConfig {
                 raw.intermediate_size,
                 limits::INTERMEDIATE,
             )?,
-            heads,
-            kv_heads,
-            head_size,
+            heads: heads.query,
+            kv_heads: heads.key,
+            head_size: heads.size,
             vocab: check.size("vocab_size", raw.vocab_size, limits::VOCAB)?,
             context_tokens,
             norm_epsilon: check.positive("rms_norm_eps", Some(raw.rms_norm_eps.unwrap_or(1e-6)))?,
@@ -204,6 +172,13 @@ impl DecoderConfig {
             windows: check.windows(&raw, architecture, layers)?,
         })
     }
+}
+
+/// Counts of heads, checked against each other.
+struct Heads {
+    query: usize,
+    key: usize,
+    size: usize,
 }
 
 /// Checks values and names the file in every complaint.
@@ -270,6 +245,45 @@ impl Check {
             file: self.file.clone(),
             found: found.to_owned(),
         })
+    }
+
+    fn heads(
+        &self,
+        raw: &Raw,
+        architecture: Architecture,
+        hidden: usize,
+    ) -> Result<Heads, LoadError> {
+        let query = self.size(
+            "num_attention_heads",
+            raw.num_attention_heads,
+            limits::HEADS,
+        )?;
+        let key = match (raw.num_key_value_heads, architecture) {
+            (None, Architecture::Llama) => query,
+            (given, _) => self.size("num_key_value_heads", given, limits::HEADS)?,
+        };
+        if !query.is_multiple_of(key) {
+            let why = format!("it must divide num_attention_heads, which is {query}");
+            return Err(self.bad("num_key_value_heads", key, why));
+        }
+        let size = match (raw.head_dim, architecture) {
+            (None, Architecture::Qwen3) => 128,
+            (None, _) if !hidden.is_multiple_of(query) => {
+                let why = format!("without head_dim it must divide hidden_size, which is {hidden}");
+                return Err(self.bad("num_attention_heads", query, why));
+            }
+            (None, _) => self.size(
+                "head_dim",
+                u64::try_from(hidden / query).ok(),
+                limits::HEAD_SIZE,
+            )?,
+            (given, _) => self.size("head_dim", given, limits::HEAD_SIZE)?,
+        };
+        if !size.is_multiple_of(2) {
+            let why = "it must be even, or it cannot be rotated".to_owned();
+            return Err(self.bad("head_dim", size, why));
+        }
+        Ok(Heads { query, key, size })
     }
 
     fn unsupported(&self, raw: &Raw) -> Result<(), LoadError> {

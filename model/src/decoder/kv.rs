@@ -172,6 +172,7 @@ fn round(numbers: &mut [f32], dtype: Dtype) {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

@@ -190,6 +190,7 @@ fn add_value(head: &HeadBlocks<'_>, query: &Query<'_>, scores: &[f32], out: &mut
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

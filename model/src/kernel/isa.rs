@@ -266,6 +266,7 @@ fn sum_halves(low: x86::__m256, high: x86::__m256) -> f32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

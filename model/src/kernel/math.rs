@@ -106,6 +106,7 @@ pub(crate) fn exponentials(scores: &mut [f32]) -> f32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

@@ -216,6 +216,7 @@ fn multiply_tile<V: Lanes, const ROWS: usize>(x: &[f32], panel: &[f32], out: &mu
 }
 
 #[cfg(test)]
+#[expect(clippy::as_conversions, reason = "small numbers made for tests")]
 mod tests {
     use super::*;
 

@@ -181,7 +181,7 @@ impl Chat {
             })
             .map_err(|error| LoadError::BadTemplate {
                 file,
-                why: format!("{error:#}"),
+                why: format!("{error}"),
             })?;
         let special_tokens = [
             ("bos_token", config.bos_token),
@@ -304,7 +304,7 @@ fn chat_error(error: &Error) -> ChatError {
         source = cause.source();
     }
     ChatError::Failed {
-        why: format!("{error:#}"),
+        why: format!("{error}"),
     }
 }
 

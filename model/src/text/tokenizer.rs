@@ -1,5 +1,6 @@
 //! A model's tokens: of the reference model, or of a Hugging Face `tokenizer.json`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use tokenizers::Tokenizer;
@@ -86,8 +87,8 @@ impl Text {
             file: file.clone(),
             why,
         };
-        let mut tokenizer = Tokenizer::from_bytes(read_bounded(&file, TOKENIZER_BYTES_MAX)?)
-            .map_err(|error| bad(error.to_string()))?;
+        let bytes = read_bounded(&file, TOKENIZER_BYTES_MAX)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes)).map_err(bad)?;
         // Input is never shortened: a prompt over the context is an error that the caller sees.
         tokenizer
             .with_truncation(None)
@@ -121,12 +122,11 @@ impl Text {
     pub(crate) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizeError> {
         match &self.vocabulary {
             Vocabulary::Bytes => Ok(bytes::encode(text, special)),
-            Vocabulary::HuggingFace { tokenizer, .. } => tokenizer
-                .encode_fast(text, special)
-                .map(|encoding| encoding.get_ids().to_vec())
-                .map_err(|error| TokenizeError::Failed {
-                    why: error.to_string(),
-                }),
+            Vocabulary::HuggingFace { tokenizer, .. } => {
+                guarded(|| tokenizer.encode_fast(text, special))
+                    .map(|encoding| encoding.get_ids().to_vec())
+                    .map_err(|why| TokenizeError::Failed { why })
+            }
         }
     }
 
@@ -134,13 +134,8 @@ impl Text {
     pub(crate) fn decode(&self, tokens: &[u32]) -> Result<String, TokenizeError> {
         match &self.vocabulary {
             Vocabulary::Bytes => Ok(bytes::decode(tokens)),
-            Vocabulary::HuggingFace { tokenizer, .. } => {
-                tokenizer
-                    .decode(tokens, true)
-                    .map_err(|error| TokenizeError::Failed {
-                        why: error.to_string(),
-                    })
-            }
+            Vocabulary::HuggingFace { tokenizer, .. } => guarded(|| tokenizer.decode(tokens, true))
+                .map_err(|why| TokenizeError::Failed { why }),
         }
     }
 
@@ -168,6 +163,21 @@ impl Text {
         match &self.vocabulary {
             Vocabulary::Bytes => Guide::Utf8(Utf8Guide::new(tokens_max)),
             Vocabulary::HuggingFace { known, .. } => Guide::Known(*known),
+        }
+    }
+}
+
+/// Calls the tokenizer library, which panics on some broken files and texts instead of answering. A
+/// tokenizer is only read while in use, so what a panic leaves behind is sound.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text
+                .or(panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given");
+            Err(format!("the tokenizer library gave up: {text}"))
         }
     }
 }

@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use ultrakv_model::{
+use crate::{
     ChatMessage, ChatOptions, Engine, EngineOptions, Generation, ModelSource, PrefillStep,
     SamplingOptions,
 };
+use serde::Deserialize;
 
 /// Greatest difference of a logit, relative to the largest logit.
 const TOLERANCE: f32 = 1e-4;

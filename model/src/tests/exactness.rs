@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::{Engine, EngineOptions, Finish, PrefillStep, ReferenceConfig, SamplingOptions};
 use proptest::prelude::*;
 use ultrakv_cache::Dtype;
-use ultrakv_model::{Engine, EngineOptions, Finish, PrefillStep, ReferenceConfig, SamplingOptions};
 
 /// Everything that a generation shows.
 #[derive(PartialEq)]
@@ -68,7 +68,7 @@ fn leading(sealed: &BTreeMap<usize, Vec<u8>>, count: usize) -> Vec<&[u8]> {
 
 fn prompt(tokens: usize, salt: u32) -> Vec<u32> {
     (0..u32::try_from(tokens).unwrap())
-        .map(|at| b'a' as u32 + (at * at + at / 7 + salt) % 26)
+        .map(|at| u32::from(b'a') + (at * at + at / 7 + salt) % 26)
         .collect()
 }
 
@@ -111,7 +111,8 @@ fn restored_equals_computed_for_every_block_size_group_and_number_format() {
                 assert!(
                     sealed
                         .values()
-                        .all(|payload| payload.len() as u64 == engine.info().block_bytes)
+                        .all(|payload| u64::try_from(payload.len()).unwrap()
+                            == engine.info().block_bytes)
                 );
                 let whole = prompt_tokens / block_tokens;
                 // All of them, and fewer, as after eviction of the tail.
