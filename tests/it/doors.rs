@@ -217,48 +217,48 @@ fn commands_say_what_is_wrong_and_exit_as_documented() {
     std::fs::write(broken.join("config.json"), b"{}").expect("written");
     let broken = broken.to_string_lossy().into_owned();
     let start = ["start", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-    let rows: Vec<(Vec<&str>, i32, &[&str])> = vec![
+    let rows: Vec<(Vec<&str>, i32, Vec<&str>)> = vec![
         (
             vec!["config", "check", "--config", &unknown_key],
             2,
-            &["2:3", "max_tokens"],
+            vec!["2:3", "max_tokens"],
         ),
         (
             vec!["config", "check", "--config", &bad_yaml],
             2,
-            &["bad.yaml"],
+            vec!["bad.yaml"],
         ),
         (
             vec!["config", "check", "--config", &no_budget],
             2,
-            &["cache.bytes_max"],
+            vec!["cache.bytes_max"],
         ),
         (
             vec!["start", "--http", &taken, "--admin", "127.0.0.1:0"],
             1,
-            &[&taken],
+            vec![&taken],
         ),
         (
             vec!["start", "--http", "0.0.0.0:0", "--admin", "127.0.0.1:0"],
             2,
-            &["token"],
+            vec!["token"],
         ),
         (
             [&start[..], &["--model", &broken]].concat(),
             1,
-            &["config.json"],
+            vec!["config.json"],
         ),
         (
             [&start[..], &["--model", "/nowhere/at/all"]].concat(),
             1,
-            &["/nowhere/at/all"],
+            vec!["/nowhere/at/all"],
         ),
         (
             vec!["stats", "--url", "http://127.0.0.1:9"],
             3,
-            &["127.0.0.1:9"],
+            vec!["127.0.0.1:9"],
         ),
-        (vec!["frobnicate"], 2, &["frobnicate"]),
+        (vec!["frobnicate"], 2, vec!["frobnicate"]),
     ];
     for (arguments, code, words) in rows {
         let said = ultrakv(&arguments, &[], COMMAND_WITHIN).expect("it runs");

@@ -1,7 +1,7 @@
 //! A seeded workload of chained requests: shared system prompts, documents, conversations that go on.
 //! It makes numbers only; which index stores them is not its business.
 
-use ultrakv_cache::key::BlockKey;
+use ultrakv_cache::BlockKey;
 
 /// Blocks of 16 tokens in the longest request: 128 k tokens.
 const BLOCKS_MAX: usize = 8192;
