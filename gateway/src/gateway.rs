@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ultrakv_actors::Node;
 use ultrakv_actors::clock::{Clock, Deadline};
@@ -28,7 +29,6 @@ use crate::process::Processor;
 use crate::server::{BoundDoor, DoorPlan, OpenDoor};
 use crate::stack::Stack;
 use crate::state::AppState;
-use crate::telemetry;
 
 /// Connections of the admin door: operators and probes, not clients.
 const ADMIN_CONNECTIONS_MAX: u32 = 256;
@@ -45,6 +45,9 @@ const ADMIN_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the admin door may take to close after the main door has closed.
 const ADMIN_CLOSE_TIME: Duration = Duration::from_secs(1);
 
+/// How often the recorder is swept.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
 /// What the gateway is started with.
 pub struct GatewayParts {
     /// The node whose tree the gateway's actors join.
@@ -57,19 +60,16 @@ pub struct GatewayParts {
     pub settings: Settings,
     /// Settings that do not do what they say.
     pub warnings: Vec<Warning>,
-    /// What renders the process's metrics; whoever made it also sweeps it.
-    pub metrics: PrometheusHandle,
+    /// What renders the process's metrics. The gateway also sweeps it.
+    pub recorded: PrometheusHandle,
 }
 
 /// The open doors.
 pub struct Gateway {
-    /// Where the main door listens.
-    pub http: SocketAddr,
-    /// Where the admin door listens.
-    pub admin: SocketAddr,
-    http_door: OpenDoor,
-    admin_door: OpenDoor,
+    http: OpenDoor,
+    admin: OpenDoor,
     draining: CancellationToken,
+    upkeep: JoinHandle<()>,
     clock: Clock,
 }
 
@@ -154,9 +154,8 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         engine,
         settings,
         mut warnings,
-        metrics,
+        recorded,
     } = parts;
-    telemetry::describe();
     let clock = node.clock().clone();
     let access = access(&settings, &mut warnings)?;
     let (http_limits, admin_limits) = (&settings.limits, admin_limits(&settings.limits));
@@ -174,7 +173,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         settings: Arc::new(settings),
         warnings: warnings.into(),
         clock: clock.clone(),
-        metrics,
+        recorded: recorded.clone(),
         limits: limits.clone(),
         leases: HeldLeases::new(clock.clone()),
         draining: draining.clone(),
@@ -197,24 +196,44 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
     let http = open(http, Door::Http, limits);
     tracing::info!(http = %http.address(), admin = %admin.address(), "the doors are open");
     Ok(Gateway {
-        http: http.address(),
-        admin: admin.address(),
-        http_door: http,
-        admin_door: admin,
+        http,
+        admin,
         draining,
+        upkeep: tokio::spawn(keep_up(recorded)),
         clock,
     })
 }
 
 impl Gateway {
+    /// Where the main door listens.
+    #[must_use]
+    pub const fn http(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// Where the admin door listens.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
     /// Closes the doors: readiness first says no, the main door finishes what it has begun until the deadline, the admin door
     /// closes last. Returns whether every request was finished.
     pub async fn shutdown(self, deadline: Deadline) -> bool {
         self.draining.cancel();
-        let finished = self.http_door.close(self.clock.remaining(deadline)).await;
-        self.admin_door.close(ADMIN_CLOSE_TIME).await;
+        let finished = self.http.close(self.clock.remaining(deadline)).await;
+        self.admin.close(ADMIN_CLOSE_TIME).await;
+        self.upkeep.abort();
         tracing::info!(finished, "the doors are closed");
         finished
+    }
+}
+
+/// Folds the recorder's samples together now and then, so that histograms stay small when nobody scrapes.
+async fn keep_up(recorded: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP_EVERY).await;
+        recorded.run_upkeep();
     }
 }
 

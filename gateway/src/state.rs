@@ -29,7 +29,7 @@ pub struct AppState {
     /// The only source of time.
     pub clock: Clock,
     /// What the metrics recorder has.
-    pub metrics: PrometheusHandle,
+    pub recorded: PrometheusHandle,
     /// The bounds of the main door.
     pub(crate) limits: Limits,
     /// Blocks that clients of HTTP hold between requests.

@@ -13,8 +13,8 @@ pub(crate) use self::exposition::{Exposition, TEXT_FORMAT};
 
 use crate::figures::Figures;
 
-/// Says what the doors' own metrics mean; called once, when the doors open.
-pub(crate) fn describe() {
+/// Says what the doors' own metrics mean. Call it once, when the recorder is installed.
+pub fn describe() {
     describe_counter!(
         "ultrakv_http_requests_total",
         Unit::Count,

@@ -192,7 +192,7 @@ async fn health(State(state): State<AppState>) -> (StatusCode, Json<Word>) {
     responses((status = 200, description = "Prometheus' text format.", content_type = "text/plain", body = String)))]
 async fn metrics(State(state): State<AppState>, _caller: Caller) -> impl IntoResponse {
     let figures = Figures::gather(&state).await;
-    let text = telemetry::render(&state.metrics.render(), &figures);
+    let text = telemetry::render(&state.recorded.render(), &figures);
     ([(header::CONTENT_TYPE, telemetry::TEXT_FORMAT)], text)
 }
 

@@ -82,7 +82,7 @@ impl House {
             engine,
             settings,
             warnings,
-            metrics: recorder(),
+            recorded: recorder(),
         };
         let gateway = ultrakv_gateway::start(parts).await?;
         Ok(Self {
@@ -95,13 +95,13 @@ impl House {
     /// A request to the main door.
     pub(crate) fn http(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
-            .request(method, format!("http://{}{path}", self.gateway.http))
+            .request(method, format!("http://{}{path}", self.gateway.http()))
     }
 
     /// A request to the admin door.
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
-            .request(method, format!("http://{}{path}", self.gateway.admin))
+            .request(method, format!("http://{}{path}", self.gateway.admin()))
     }
 
     /// Closes the doors; true when nothing was cut off.

@@ -63,14 +63,14 @@ pub(super) async fn serve(change: impl FnOnce(&mut Settings)) -> Served {
     let cluster = ClusterHandle::start(plan, &node)
         .await
         .expect("a cluster of one");
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let recorded = PrometheusBuilder::new().build_recorder().handle();
     let parts = GatewayParts {
         node: node.clone(),
         cluster,
         engine,
         settings,
         warnings: Vec::new(),
-        metrics,
+        recorded,
     };
     let gateway = start(parts).await.expect("open doors");
     // One connection a request, so that a request that is dropped is a client that goes away.
@@ -87,12 +87,12 @@ pub(super) async fn serve(change: impl FnOnce(&mut Settings)) -> Served {
 impl Served {
     pub(super) fn get(&self, path: &str) -> RequestBuilder {
         self.client
-            .get(format!("http://{}{path}", self.gateway.http))
+            .get(format!("http://{}{path}", self.gateway.http()))
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client
-            .post(format!("http://{}{path}", self.gateway.http))
+            .post(format!("http://{}{path}", self.gateway.http()))
             .json(body)
     }
 
@@ -103,7 +103,7 @@ impl Served {
 
     /// The figure of that name on the admin door.
     pub(super) async fn figure(&self, name: &str) -> f64 {
-        let url = format!("http://{}/metrics", self.gateway.admin);
+        let url = format!("http://{}/metrics", self.gateway.admin());
         let text = self
             .client
             .get(url)
