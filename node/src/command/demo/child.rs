@@ -20,6 +20,8 @@ const READY_WITHIN: Duration = Duration::from_secs(45);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at the announce file, or at the process.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Names tried for a folder of the demo's own.
+const FOLDERS_TRIED: u32 = 100;
 /// Lines of the node's log that a failure shows.
 const LOG_LINES_SHOWN: usize = 20;
 /// Variables that a process needs from its surroundings; settings of the operator's node are none of the demo's.
@@ -55,15 +57,24 @@ impl Drop for Folder {
 }
 
 impl Folder {
+    /// A folder that did not exist before, so that nobody else can have put anything into it.
     fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("ultrakv-demo-{}", std::process::id()));
-        std::fs::create_dir(&path).map_err(|error| {
-            Failure::new(
-                Status::Failed,
-                format!("{}: cannot be made: {error}", path.display()),
-            )
-        })?;
-        Ok(Self(path))
+        let base = std::env::temp_dir();
+        let pid = std::process::id();
+        // A demo that was killed outright leaves its folder behind, and process ids come again.
+        for attempt in 0..FOLDERS_TRIED {
+            let path = base.join(format!("ultrakv-demo-{pid}-{attempt}"));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let message = format!("{}: cannot be made: {error}", path.display());
+                    return Err(Failure::new(Status::Failed, message));
+                }
+            }
+        }
+        let message = format!("{}: is full of folders of earlier demos", base.display());
+        Err(Failure::new(Status::Failed, message).hint("remove its ultrakv-demo-* folders"))
     }
 }
 
