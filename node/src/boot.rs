@@ -13,6 +13,7 @@ use ultrakv_gateway::{Gateway, GatewayParts, StartError};
 use ultrakv_model::{Engine, EngineOptions, ModelSource};
 
 use crate::exit::{Failure, Status};
+use crate::telemetry;
 
 /// The version of this binary.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -63,7 +64,7 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         engine,
         settings,
         warnings,
-        recorded,
+        metrics: recorded.clone(),
     };
     let gateway = ultrakv_gateway::start(parts).await.map_err(|error| {
         let hint = error.hint();
@@ -77,6 +78,8 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
             ..Failure::caused("opening the doors", &error).hint(hint)
         }
     })?;
+    // It ends with the runtime.
+    tokio::spawn(telemetry::sweep(recorded));
     Ok(Running {
         gateway,
         node,
