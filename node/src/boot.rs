@@ -13,7 +13,6 @@ use ultrakv_gateway::{Gateway, GatewayParts, StartError};
 use ultrakv_model::{Engine, EngineOptions, ModelSource};
 
 use crate::exit::{Failure, Status};
-use crate::telemetry;
 
 /// The version of this binary.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -64,7 +63,7 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         engine,
         settings,
         warnings,
-        metrics: recorded.clone(),
+        recorded,
     };
     let gateway = ultrakv_gateway::start(parts).await.map_err(|error| {
         let hint = error.hint();
@@ -78,8 +77,6 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
             ..Failure::caused("opening the doors", &error).hint(hint)
         }
     })?;
-    // It ends with the runtime.
-    tokio::spawn(telemetry::sweep(recorded));
     Ok(Running {
         gateway,
         node,

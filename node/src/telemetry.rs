@@ -3,7 +3,6 @@
 //! It knows shapes and levels; which lines and which metrics there are is decided where they happen.
 
 use std::io::{self, IsTerminal as _};
-use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -35,9 +34,6 @@ const BYTES: [f64; 8] = [
     16_777_216.0,
     67_108_864.0,
 ];
-
-/// A few seconds of samples are small; folding them costs less than a scrape.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Libraries whose own information is not the operator's.
 const QUIET: &str =
@@ -92,23 +88,16 @@ pub(crate) fn start_log(settings: &LogSettings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts the recorder of metrics, which [`sweep`] keeps small.
+/// Starts the recorder of metrics; the gateway sweeps it.
 pub(crate) fn start_metrics() -> Result<PrometheusHandle, Failure> {
     let suffixed = |builder: PrometheusBuilder, suffix: &str, bounds: &[f64]| {
         builder.set_buckets_for_metric(Matcher::Suffix(suffix.to_owned()), bounds)
     };
-    suffixed(PrometheusBuilder::new(), "_seconds", &SECONDS)
+    let handle = suffixed(PrometheusBuilder::new(), "_seconds", &SECONDS)
         .and_then(|builder| suffixed(builder, "_tokens", &TOKENS))
         .and_then(|builder| suffixed(builder, "_bytes", &BYTES))
         .and_then(PrometheusBuilder::install_recorder)
-        .map_err(|error| Failure::caused("starting the metrics recorder", &error))
-}
-
-/// Folds the histograms' samples together now and then, so that a /metrics that nobody reads does not grow.
-pub(crate) async fn sweep(recorded: PrometheusHandle) {
-    let mut ticks = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        ticks.tick().await;
-        recorded.run_upkeep();
-    }
+        .map_err(|error| Failure::caused("starting the metrics recorder", &error))?;
+    ultrakv_gateway::telemetry::describe();
+    Ok(handle)
 }

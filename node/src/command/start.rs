@@ -74,13 +74,13 @@ async fn serve(arguments: &StartArguments, loaded: Loaded) -> Result<(), Failure
 fn announce(arguments: &StartArguments, running: &Running) -> Result<(), Failure> {
     let Running { gateway, .. } = running;
     let pid = std::process::id();
-    tracing::info!(http = %gateway.http, admin = %gateway.admin, pid, "ready");
+    tracing::info!(http = %gateway.http(), admin = %gateway.admin(), pid, "ready");
     let Some(path) = &arguments.announce else {
         return Ok(());
     };
     let said = Announcement {
-        http: gateway.http,
-        admin: gateway.admin,
+        http: gateway.http(),
+        admin: gateway.admin(),
         pid,
     };
     said.write(path).map_err(|error| {
