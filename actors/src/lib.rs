@@ -2,6 +2,19 @@
 //!
 //! Responsible for actors, handles, devices, time and restarts. It may use `cache` and `config`; it
 //! must never know slots, services, protocols or models.
+//!
+//! ```text
+//!   node                      NodeSupervisor
+//!   ├─ cache                  CacheSupervisor
+//!   │  ├─ shard-0 .. shard-n  ShardActor     one cache::Shard and its device each
+//!   │  └─ eviction            EvictionActor  headroom, expiry, figures
+//!   ├─ cluster ...            attached by the room above
+//!   └─ gateway ...            attached by the room above that
+//!
+//!   CacheHandle ── permit ── deadline ── one message a shard ──► ShardActor
+//! ```
+//!
+//! Features: `chaos` compiles hooks that kill, stall and panic actors; for tests of other rooms.
 
 pub mod clock;
 pub mod device;

@@ -13,8 +13,9 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use super::mapping::{MappedSlice, Mapping};
 use super::{Device, Memory, TierError, check_range};
 
-/// Huge pages are asked for only when the cache's pages are whole huge pages: a smaller page would
-/// take up a huge one, and the room in use would exceed the budget unseen.
+/// Huge pages are asked for only when the cache's pages are whole huge pages, and declined otherwise,
+/// since some kernels give them unasked: a smaller page would take up a huge one, and the room in use
+/// would exceed the budget unseen.
 const HUGE_PAGE_BYTES: u32 = 2 << 20;
 
 /// The unit in which `stat` counts a file's room.
@@ -51,11 +52,10 @@ impl Device for HostDevice {
             action: "mmap",
             source,
         })?;
-        if self.page_bytes.is_multiple_of(HUGE_PAGE_BYTES) {
-            // Advice: a kernel set to `never` refuses, and small pages do the same, slower.
-            if let Err(error) = mapping.advise_huge() {
-                tracing::debug!(%error, "no huge pages for this arena");
-            }
+        // Advice: a kernel set to `never` or built without refuses, and small pages do the same.
+        let huge = self.page_bytes.is_multiple_of(HUGE_PAGE_BYTES);
+        if let Err(error) = mapping.advise_huge(huge) {
+            tracing::debug!(%error, huge, "the kernel takes no advice on huge pages");
         }
         Ok(Arc::new(HostMemory {
             mapping: Arc::new(mapping),

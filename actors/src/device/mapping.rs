@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::{TierError, check_range};
 
@@ -45,9 +45,13 @@ impl Mapping {
         self.size_bytes
     }
 
-    /// Asks for huge pages; a kernel that does not allow them says so and nothing changes.
-    pub(super) fn advise_huge(&self) -> std::io::Result<()> {
-        self.map.advise(memmap2::Advice::HugePage)
+    /// Asks for huge pages, or asks for none.
+    pub(super) fn advise_huge(&self, huge: bool) -> std::io::Result<()> {
+        self.map.advise(if huge {
+            Advice::HugePage
+        } else {
+            Advice::NoHugePage
+        })
     }
 
     /// Copies bytes in. The caller holds the only claim on the range.

@@ -1,7 +1,7 @@
 //! The port to memory that holds blocks: a GPU's one day, host memory today.
 //!
 //! A [`Device`] opens one sparse [`Memory`] per arena. Which pages hold what is decided by the pure
-//! cache; who may touch them at a moment is decided by [`Region`]'s claims; the device only stores
+//! cache; who may touch them at a moment is decided by `Region`'s claims; the device only stores
 //! and hands back bytes. It must never know keys, domains or policies.
 
 mod fake;
@@ -82,7 +82,7 @@ pub trait Device: Send + Sync + fmt::Debug {
 /// happens to the shard that asked for them.
 ///
 /// Nothing here is locked: a caller must not write or discard what another one reads or writes,
-/// which [`Region`] asserts.
+/// which `Region` asserts.
 pub trait Memory: Send + Sync + fmt::Debug {
     /// Its size, most of which may take up no room.
     ///

@@ -116,3 +116,90 @@ impl Meters {
 const fn float(figure: u64) -> f64 {
     figure as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use metrics::{Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    use parking_lot::Mutex;
+    use ultrakv_cache::{Budget, ShardStats};
+
+    use super::*;
+    use crate::{BootId, Entropy};
+
+    /// Keeps every counter and gauge by its name.
+    #[derive(Default)]
+    struct Ledger(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Ledger {
+        fn cell(&self, key: &Key) -> Arc<AtomicU64> {
+            let mut cells = self.0.lock();
+            Arc::clone(cells.entry(key.name().to_owned()).or_default())
+        }
+
+        fn counter(&self, name: &str) -> u64 {
+            self.0.lock()[name].load(Ordering::SeqCst)
+        }
+
+        fn gauge(&self, name: &str) -> f64 {
+            f64::from_bits(self.counter(name))
+        }
+    }
+
+    impl Recorder for Ledger {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.cell(key))
+        }
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.cell(key))
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn counters_grow_over_lives_and_gauges_follow_the_last_report() {
+        let ledger = Ledger::default();
+        let report = |lookups, hits, entries| ShardReport {
+            shard: 0,
+            tier: "host",
+            boot_id: BootId::draw(&Entropy::seeded(1)).unwrap(),
+            budget: Budget::of_bytes(1000),
+            stats: ShardStats {
+                lookups,
+                hits,
+                entries,
+                ..ShardStats::default()
+            },
+            memory_bytes: 77,
+            claimed_bytes: 0,
+            permits_used: 3,
+        };
+        metrics::with_local_recorder(&ledger, || {
+            let mut first = Meters::new(0, "host");
+            first.publish(report(10, 4, 2));
+            first.publish(report(15, 5, 1));
+            // The next life counts from zero, on the same counters.
+            Meters::new(0, "host").publish(report(3, 3, 9));
+        });
+        assert_eq!(ledger.counter(telemetry::BLOCK_HITS), 8);
+        assert_eq!(ledger.counter(telemetry::BLOCK_MISSES), 10);
+        let gauges = [
+            (telemetry::ENTRIES, 9.0),
+            (telemetry::BYTES_BUDGET, 1000.0),
+            (telemetry::BYTES_RESIDENT, 77.0),
+            (telemetry::PERMITS_USED, 3.0),
+        ];
+        for (name, expected) in gauges {
+            let found = ledger.gauge(name);
+            assert!((found - expected).abs() < f64::EPSILON, "{name}: {found}");
+        }
+    }
+}

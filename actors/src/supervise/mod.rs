@@ -1,7 +1,7 @@
 //! Supervision: who starts whom, who restarts whom, and when to give up.
 //!
-//! [`ChildSpec`] says how to start a child, [`Supervisor`] keeps children alive one for one within
-//! a [`RestartLimit`], [`Tree`] is what everybody else may see of it. This module must never know
+//! [`ChildSpec`] says how to start a child, `Supervisor` keeps children alive one for one within
+//! a [`RestartLimit`], `Tree` is what everybody else may see of it. This module must never know
 //! what its actors do.
 
 mod child;

@@ -153,3 +153,16 @@ async fn after_the_stop_every_request_is_told_so_at_once() {
             .is_err()
     );
 }
+
+#[tokio::test]
+async fn a_shard_that_is_stuck_is_killed_at_the_stops_deadline() {
+    let rig = Rig::start(plan(1 << 20, 2)).await;
+    let _stall = rig.cache.stall_shard(1).await.unwrap();
+    let soon = rig.node.clock().deadline(Duration::from_millis(50));
+    assert!(!rig.node.stop(soon).await);
+    let chain = rig.chain(1, 40);
+    let matched = rig.cache.match_prefix(&rig.domain, &chain, rig.deadline());
+    assert_eq!(matched.await, Err(RequestError::Stopped));
+    // Asked again, it is stopped already.
+    assert!(rig.node.stop(rig.deadline()).await);
+}
