@@ -79,7 +79,9 @@ impl Node {
         let file = folder.path().join("node.yaml");
         fs::write(&file, config).context("writing the node's configuration")?;
         let log = fs::File::create(folder.path().join("node.log")).context("the node's log")?;
-        let mut child = Command::new(binary()?)
+        let mut command = Command::new(binary()?);
+        without_own_variables(&mut command);
+        let mut child = command
             .arg("start")
             .arg("--config")
             .arg(&file)
@@ -237,18 +239,24 @@ pub struct Said {
     pub err: String,
 }
 
-/// Runs `ultrakv` with these arguments and nothing of this process' `ULTRAKV_*` and `KV_CACHE_*` variables.
-///
-/// # Errors
-/// When it cannot be run, or runs longer than `limit`.
-pub fn ultrakv(arguments: &[&str], variables: &[(&str, &str)], limit: Duration) -> Result<Said> {
-    let mut command = Command::new(binary()?);
+/// Keeps this process' `ULTRAKV_*` and `KV_CACHE_*` variables, such as `ULTRAKV_BIN`, from a node that would refuse
+/// those it does not know.
+fn without_own_variables(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("KV_CACHE_") || text.starts_with("ULTRAKV_") {
             command.env_remove(&name);
         }
     }
+}
+
+/// Runs `ultrakv` with these arguments and nothing of this process' `ULTRAKV_*` and `KV_CACHE_*` variables.
+///
+/// # Errors
+/// When it cannot be run, or runs longer than `limit`.
+pub fn ultrakv(arguments: &[&str], variables: &[(&str, &str)], limit: Duration) -> Result<Said> {
+    let mut command = Command::new(binary()?);
+    without_own_variables(&mut command);
     command.args(arguments).envs(variables.iter().copied());
     command
         .stdin(Stdio::null())
