@@ -6,16 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::Serialize;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use crate::process::CacheUse;
 
+/// How long a service's actor may take to answer. It only counts, so this is long.
+const STATS_WITHIN: Duration = Duration::from_secs(1);
+
 /// What one service asked for and got, since its actor started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServiceStats {
     /// Requests that ended.
     pub requests: u64,
@@ -73,19 +78,12 @@ impl Services {
         }
     }
 
-    /// What each service has counted; services whose actor does not answer are left out.
-    pub async fn stats(&self) -> BTreeMap<String, ServiceStats> {
-        let actors = self.actors.load_full();
-        let mut all = BTreeMap::new();
-        for (service, actor) in actors.iter() {
-            let (reply, stats) = oneshot::channel();
-            if actor.cast(ServiceMessage::Stats(reply)).is_ok()
-                && let Ok(stats) = stats.await
-            {
-                all.insert(service.clone(), stats);
-            }
-        }
-        all
+    /// What a service has counted; nothing when its actor does not answer in time.
+    pub async fn stats(&self, service: &str) -> Option<ServiceStats> {
+        let (reply, stats) = oneshot::channel();
+        let actor = self.actors.load().get(service).cloned()?;
+        actor.cast(ServiceMessage::Stats(reply)).ok()?;
+        tokio::time::timeout(STATS_WITHIN, stats).await.ok()?.ok()
     }
 
     fn opened_by(&self, service: &str, actor: &ActorRef<ServiceMessage>) {

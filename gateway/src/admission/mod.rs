@@ -125,11 +125,6 @@ impl Admission {
         taken.saturating_sub(self.running())
     }
 
-    /// Whether the actor is there to admit anybody.
-    pub(crate) fn is_open(&self) -> bool {
-        self.shared.actor.load().is_some()
-    }
-
     /// Puts a new life of the actor in the place of the last.
     pub(crate) fn opened_by(&self, actor: ActorRef<GatewayMessage>) {
         self.shared.actor.store(Some(Arc::new(actor)));

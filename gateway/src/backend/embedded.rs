@@ -9,7 +9,7 @@ use ultrakv_cache::KeyInputs;
 use ultrakv_model as model;
 
 use super::{Backend, ChatMessage, Generation, ModelCard, Prefill, SealedBlock, Step};
-use crate::process::{Finish, ProcessError, Prompt, Sampling};
+use crate::process::{Fault, Finish, ProcessError, Prompt, Sampling};
 
 /// The embedded engine.
 #[derive(Debug)]
@@ -75,17 +75,17 @@ impl Backend for EmbeddedBackend {
         let rendered = self
             .engine
             .render_chat(&messages, &model::ChatOptions::default());
-        rendered.map_err(|error| unsuitable("messages", &error))
+        rendered.map_err(|error| unsuitable(Fault::Prompt, &error))
     }
 
     fn encode(&self, prompt: &Prompt) -> Result<Vec<u32>, ProcessError> {
-        let (tokens, parameter) = match prompt {
-            Prompt::Text(text) => (self.engine.encode(text), "text"),
+        let tokens = match prompt {
+            Prompt::Text(text) => self.engine.encode(text),
             // The template has written the markers that `encode` would add.
-            Prompt::Rendered(text) => (self.engine.encode_chat(text), "messages"),
-            Prompt::Tokens(tokens) => return Ok(tokens.clone()),
+            Prompt::Rendered(text) => self.engine.encode_chat(text),
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
         };
-        tokens.map_err(|error| unsuitable(parameter, &error))
+        tokens.map_err(|error| unsuitable(Fault::Prompt, &error))
     }
 
     fn begin(
@@ -114,8 +114,10 @@ impl Backend for EmbeddedBackend {
                         context_tokens: context,
                     }
                 }
-                model::BeginError::BadOption { option, .. } => unsuitable(option, &error),
-                other => unsuitable("prompt", &other),
+                model::BeginError::BadOption { option, .. } => {
+                    unsuitable(Fault::Parameter(option), &error)
+                }
+                other => unsuitable(Fault::Prompt, &other),
             })?;
         Ok(Box::new(EmbeddedGeneration { generation }))
     }
@@ -168,9 +170,9 @@ impl Generation for EmbeddedGeneration {
     }
 }
 
-fn unsuitable(parameter: &'static str, error: &dyn std::error::Error) -> ProcessError {
+fn unsuitable(fault: Fault, error: &dyn std::error::Error) -> ProcessError {
     ProcessError::Unsuitable {
-        parameter,
+        fault,
         reason: error.to_string(),
     }
 }

@@ -18,6 +18,7 @@ use crate::figures::{Figures, ratio};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::LatencyStats;
+use crate::service_actor::ServiceStats;
 use crate::state::AppState;
 
 /// The routes of this family.
@@ -55,6 +56,8 @@ struct StatsAnswer {
     throughput_rps: f64,
     /// Seconds since the gateway started.
     uptime_seconds: f64,
+    /// The calling service's own part, since its actor started; null when that does not answer.
+    service: Option<ServiceStats>,
     /// The process path in detail.
     process: ProcessAnswer,
     /// Blocks and entries in detail.
@@ -65,6 +68,7 @@ struct StatsAnswer {
 
 /// The process path.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProcessFigures)]
 struct ProcessAnswer {
     /// Requests that continued from a cached prefix.
     prefix_hits: u64,
@@ -233,7 +237,7 @@ struct ShortHealth {
 )]
 async fn stats(
     State(state): State<AppState>,
-    _caller: Caller,
+    caller: Caller,
 ) -> Result<Json<StatsAnswer>, Problem> {
     let figures = Figures::gather(&state).await;
     if figures.shards.is_none() {
@@ -242,7 +246,11 @@ async fn stats(
             "the shards did not answer in time",
         ));
     }
-    Ok(Json(StatsAnswer::from(&figures)))
+    let service = state.processor.services().stats(&caller.service).await;
+    Ok(Json(StatsAnswer {
+        service,
+        ..StatsAnswer::from(&figures)
+    }))
 }
 
 /// Clears the caller's cache.
@@ -333,6 +341,7 @@ impl From<&Figures> for StatsAnswer {
             p99_latency_ms: process.latency.p99_ms,
             throughput_rps: process.throughput_rps,
             uptime_seconds: figures.uptime_seconds,
+            service: None,
             process: ProcessAnswer {
                 prefix_hits: process.prefix_hits,
                 coalesced_requests: process.coalesced_requests,

@@ -23,6 +23,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Writes the events of one protocol.
 pub(crate) trait EventWriter: Send + 'static {
+    /// What this door calls the prompt, for errors about it.
+    const PROMPT: &'static str;
+
     /// The events before any text.
     fn open(&mut self) -> Vec<Event> {
         Vec::new()
@@ -39,11 +42,14 @@ pub(crate) trait EventWriter: Send + 'static {
 ///
 /// # Errors
 /// Whatever the path fails with before it has said anything, as a proper answer with its own status.
-pub(crate) async fn answer(
+pub(crate) async fn answer<W: EventWriter>(
     mut stream: ProcessStream,
-    mut writer: impl EventWriter,
+    mut writer: W,
 ) -> Result<Response, Problem> {
-    let first = stream.next().await?;
+    let first = stream
+        .next()
+        .await
+        .map_err(|error| error.problem(W::PROMPT))?;
     let ended = matches!(first, ProcessEvent::Done(_));
     let mut events = writer.open();
     events.extend(writer.write(first));
@@ -87,7 +93,7 @@ impl<W: EventWriter> Rest<W> {
             }
             Err(error) => {
                 self.ended = true;
-                self.writer.fail(&Problem::from(error))
+                self.writer.fail(&error.problem(W::PROMPT))
             }
         })
     }

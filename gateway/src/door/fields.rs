@@ -7,7 +7,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::extract::parse_json;
 use crate::problem::Problem;
 
 /// The fields of one object that have not been read yet.
@@ -19,12 +18,12 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Reads a body that must be one JSON object.
+    /// A body, which must be one JSON object.
     ///
     /// # Errors
     /// 400 when it is not.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, Problem> {
-        Self::nested(parse_json(body)?, String::new())
+    pub(crate) fn of(body: Value) -> Result<Self, Problem> {
+        Self::nested(body, String::new())
     }
 
     /// An object inside a body, found at `path` (which ends in a dot).
@@ -304,10 +303,12 @@ fn shorten(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn fields(body: &str) -> Fields {
-        Fields::parse(body.as_bytes()).unwrap()
+        Fields::of(serde_json::from_str(body).unwrap()).unwrap()
     }
 
     fn check<T: std::fmt::Debug>(outcome: Result<T, Problem>, code: &str, param: &str, says: &str) {
@@ -398,7 +399,7 @@ mod tests {
             "max_lenght",
             "`max_length`?",
         );
-        let nested = Fields::nested(serde_json::json!({"x": 1}), "messages[2].".to_owned());
+        let nested = Fields::nested(json!({"x": 1}), "messages[2].".to_owned());
         check(
             nested.unwrap().end(&["role"]),
             "field_unknown",
@@ -418,11 +419,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_object_is_refused() {
-        for body in ["[]", "1", "null", "\"text\""] {
-            assert_eq!(
-                Fields::parse(body.as_bytes()).unwrap_err().code(),
-                "field_invalid"
-            );
+        for body in [json!([]), json!(1), json!(null), json!("text")] {
+            assert_eq!(Fields::of(body).unwrap_err().code(), "field_invalid");
         }
     }
 }

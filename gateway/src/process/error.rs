@@ -41,8 +41,8 @@ pub enum ProcessError {
     /// The model cannot take this input.
     #[error("the model does not take this input: {reason}")]
     Unsuitable {
-        /// The request's parameter that is at fault.
-        parameter: &'static str,
+        /// Which part of it.
+        fault: Fault,
         /// What is wrong with it.
         reason: String,
     },
@@ -135,32 +135,49 @@ impl ProcessError {
         }
     }
 
-    /// The parameter at fault, where there is one.
+    /// The parameter at fault, where there is one. Doors know the prompt by different names.
     #[must_use]
-    pub const fn parameter(&self) -> Option<&'static str> {
+    pub const fn parameter(&self, prompt: &'static str) -> Option<&'static str> {
         match self {
-            Self::Unsuitable { parameter, .. } => Some(parameter),
+            Self::PromptTooLong { .. } | Self::PromptEmpty => Some(prompt),
+            Self::Unsuitable {
+                fault: Fault::Prompt,
+                ..
+            } => Some(prompt),
+            Self::Unsuitable {
+                fault: Fault::Parameter(name),
+                ..
+            } => Some(name),
             _ => None,
         }
     }
-}
 
-impl From<ProcessError> for Problem {
-    fn from(error: ProcessError) -> Self {
-        if let ProcessError::Model { reason } = &error {
+    /// What the caller of a door is told whose prompt has that name.
+    #[must_use]
+    pub fn problem(self, prompt: &'static str) -> Problem {
+        if let Self::Model { reason } = &self {
             tracing::error!(%reason, "the model failed");
         }
         let mut problem =
-            Self::new(error.status(), error.code(), error.to_string()).hint(error.hint());
-        if let Some(code) = error.documented_code() {
+            Problem::new(self.status(), self.code(), self.to_string()).hint(self.hint());
+        if let Some(code) = self.documented_code() {
             problem = problem.documented_as(code);
         }
-        if let Some(parameter) = error.parameter() {
+        if let Some(parameter) = self.parameter(prompt) {
             problem = problem.param(parameter);
         }
-        match error.retry_after_s() {
+        match self.retry_after_s() {
             Some(seconds) => problem.retry_after(seconds),
             None => problem,
         }
     }
+}
+
+/// Which part of a request does not suit the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The prompt, whatever the door calls it.
+    Prompt,
+    /// The parameter of that name.
+    Parameter(&'static str),
 }

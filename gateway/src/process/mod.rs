@@ -51,7 +51,7 @@ use crate::process::store::Store;
 use crate::service_actor::Services;
 
 pub use answer::{Answer, CacheUse, Finish, ProcessOutcome};
-pub use error::ProcessError;
+pub use error::{Fault, ProcessError};
 pub use request::{CacheControl, Door, Priority, ProcessRequest, Prompt, Sampling};
 pub use stats::{LatencyStats, ProcessStats, THROUGHPUT_WINDOW_S};
 pub use stream::{ProcessEvent, ProcessStream};
@@ -286,12 +286,6 @@ impl Processor {
     #[must_use]
     pub fn services(&self) -> &Services {
         &self.inner.services
-    }
-
-    /// Whether generations are admitted now.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.inner.admission.is_open()
     }
 
     /// The path's figures now.

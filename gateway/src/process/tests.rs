@@ -49,8 +49,8 @@ async fn rig_of(slots: usize, queue: usize) -> Rig {
         text_chars_max: 100_000,
     };
     let processor = Processor::over(
-        store.clone(),
-        model.clone(),
+        Arc::<FakeStore>::clone(&store),
+        Arc::<FakeModel>::clone(&model),
         (admission.clone(), Services::default()),
         (limits, clock.clone()),
     );

@@ -17,11 +17,14 @@ use crate::auth::Caller;
 use crate::door::events::{self, EventWriter, json_event};
 use crate::door::fields::Fields;
 use crate::door::request_head::cache_control;
-use crate::extract::Body;
+use crate::extract;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{Door, Priority, ProcessEvent, ProcessRequest, Prompt};
 use crate::state::AppState;
+
+/// What this route calls the prompt.
+const PROMPT: &str = "messages";
 
 /// A request for a chat completion. Parameters that are not listed are accepted only at the value that
 /// changes nothing, and refused otherwise.
@@ -131,16 +134,18 @@ pub(super) async fn create(
     caller: Caller,
     AnswerBy(deadline): AnswerBy,
     headers: HeaderMap,
-    body: Body,
+    extract::Json(body): extract::Json<Value>,
 ) -> Result<Response, Problem> {
     let processor = &state.processor;
-    let mut fields = Fields::parse(&body.bytes)?;
+    let mut fields = Fields::of(body)?;
     let conversation = messages::read(&mut fields)?;
     let parameters = Parameters::read(fields, Route::Chat)?;
     check_model(processor, &parameters.model)?;
+    let rendered = processor.render_chat(&conversation);
+    let rendered = rendered.map_err(|error| error.problem(PROMPT))?;
     let request = ProcessRequest {
         door: Door::Chat,
-        prompt: Prompt::Rendered(processor.render_chat(&conversation)?),
+        prompt: Prompt::Rendered(rendered),
         sampling: parameters.sampling,
         session_id: None,
         priority: Priority::Normal,
@@ -149,7 +154,8 @@ pub(super) async fn create(
     };
     let head = Head::new(processor, "chatcmpl");
     if parameters.stream {
-        let stream = processor.open(&caller, request, deadline).await?;
+        let stream = processor.open(&caller, request, deadline).await;
+        let stream = stream.map_err(|error| error.problem(PROMPT))?;
         let (object, include_usage) = ("chat.completion.chunk", parameters.include_usage);
         return events::answer(
             stream,
@@ -161,7 +167,8 @@ pub(super) async fn create(
         )
         .await;
     }
-    let outcome = processor.run(&caller, request, deadline).await?;
+    let outcome = processor.run(&caller, request, deadline).await;
+    let outcome = outcome.map_err(|error| error.problem(PROMPT))?;
     let Head {
         id,
         created,
@@ -203,6 +210,8 @@ impl Writer {
 }
 
 impl EventWriter for Writer {
+    const PROMPT: &'static str = PROMPT;
+
     fn open(&mut self) -> Vec<Event> {
         vec![self.choice(&json!({"role": "assistant", "content": ""}), None)]
     }

@@ -17,11 +17,14 @@ use crate::auth::Caller;
 use crate::door::events::{self, EventWriter, json_event};
 use crate::door::fields::Fields;
 use crate::door::request_head::cache_control;
-use crate::extract::Body;
+use crate::extract;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{Door, Priority, ProcessEvent, ProcessRequest};
 use crate::state::AppState;
+
+/// What this route calls the prompt.
+const PROMPT: &str = "prompt";
 
 /// A request for a completion. Parameters that are not listed are accepted only at the value that
 /// changes nothing, and refused otherwise.
@@ -117,10 +120,10 @@ pub(super) async fn create(
     caller: Caller,
     AnswerBy(deadline): AnswerBy,
     headers: HeaderMap,
-    body: Body,
+    extract::Json(body): extract::Json<Value>,
 ) -> Result<Response, Problem> {
     let processor = &state.processor;
-    let mut fields = Fields::parse(&body.bytes)?;
+    let mut fields = Fields::of(body)?;
     let prompt = prompt::read(&mut fields)?;
     let parameters = Parameters::read(fields, Route::Completion)?;
     check_model(processor, &parameters.model)?;
@@ -135,7 +138,8 @@ pub(super) async fn create(
     };
     let head = Head::new(processor, "cmpl");
     if parameters.stream {
-        let stream = processor.open(&caller, request, deadline).await?;
+        let stream = processor.open(&caller, request, deadline).await;
+        let stream = stream.map_err(|error| error.problem(PROMPT))?;
         let (object, include_usage) = ("text_completion", parameters.include_usage);
         return events::answer(
             stream,
@@ -147,7 +151,8 @@ pub(super) async fn create(
         )
         .await;
     }
-    let outcome = processor.run(&caller, request, deadline).await?;
+    let outcome = processor.run(&caller, request, deadline).await;
+    let outcome = outcome.map_err(|error| error.problem(PROMPT))?;
     let Head {
         id,
         created,
@@ -184,6 +189,8 @@ impl Writer {
 }
 
 impl EventWriter for Writer {
+    const PROMPT: &'static str = PROMPT;
+
     fn write(&mut self, event: ProcessEvent) -> Vec<Event> {
         match event {
             ProcessEvent::Delta(text) => vec![self.choice(&text, None)],

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,11 +24,14 @@ use crate::door::process::answer::{Asked, ProcessAnswer};
 use crate::door::process::request::{ProcessBody, RequestLimits, parse};
 use crate::door::request_head::{accepted, cache_control};
 use crate::edge::RequestId;
-use crate::extract::Body;
+use crate::extract::Json;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{ProcessEvent, ProcessLimits};
 use crate::state::AppState;
+
+/// What this door calls the prompt.
+const PROMPT: &str = "text";
 
 /// The routes of this door.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -71,29 +75,27 @@ async fn process(
     AnswerBy(deadline): AnswerBy,
     request_id: RequestId,
     headers: HeaderMap,
-    body: Body,
+    Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
     let processor = &state.processor;
     let accepted = accepted(&headers)?;
-    let parsed = parse(
-        &body.bytes,
-        cache_control(&headers),
-        limits(processor.limits()),
-    )?;
+    let parsed = parse(body, cache_control(&headers), limits(processor.limits()))?;
     let asked = Asked {
         request_id: request_id.as_str().to_owned(),
         session_id: parsed.request.session_id.clone(),
     };
     let streams = parsed.stream.unwrap_or(accepted.events && !accepted.json);
     if streams {
-        let stream = processor.open(&caller, parsed.request, deadline).await?;
+        let stream = processor.open(&caller, parsed.request, deadline).await;
+        let stream = stream.map_err(|error| error.problem(PROMPT))?;
         let writer = Writer {
             asked,
             model: processor.model().clone(),
         };
         return events::answer(stream, writer).await;
     }
-    let outcome = processor.run(&caller, parsed.request, deadline).await?;
+    let outcome = processor.run(&caller, parsed.request, deadline).await;
+    let outcome = outcome.map_err(|error| error.problem(PROMPT))?;
     let answer = ProcessAnswer::new(&outcome, &asked, processor.model());
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((no_store, axum::Json(answer)).into_response())
@@ -114,6 +116,8 @@ struct Writer {
 }
 
 impl EventWriter for Writer {
+    const PROMPT: &'static str = PROMPT;
+
     fn write(&mut self, event: ProcessEvent) -> Vec<Event> {
         vec![match event {
             ProcessEvent::Delta(text) => {

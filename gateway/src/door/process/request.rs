@@ -109,11 +109,11 @@ pub(crate) struct Parsed {
 /// # Errors
 /// 400 naming the field that is missing, wrong or unknown.
 pub(crate) fn parse(
-    body: &[u8],
+    body: Value,
     cache: CacheControl,
     limits: RequestLimits,
 ) -> Result<Parsed, Problem> {
-    let mut fields = Fields::parse(body)?;
+    let mut fields = Fields::of(body)?;
     let text = text(&mut fields, limits.text_chars_max)?;
     let max_length = fields.whole("max_length", 1, limits.max_length_max)?;
     let temperature = fields.number("temperature", 0.0, TEMPERATURE_MAX)?;
@@ -184,7 +184,11 @@ mod tests {
     };
 
     fn read(body: &str) -> Result<Parsed, Problem> {
-        parse(body.as_bytes(), CacheControl::Normal, LIMITS)
+        parse(
+            serde_json::from_str(body).unwrap(),
+            CacheControl::Normal,
+            LIMITS,
+        )
     }
 
     #[test]

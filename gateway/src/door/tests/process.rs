@@ -231,6 +231,26 @@ async fn a_deadline_is_kept_before_and_within_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_told_its_own_figures_and_no_others() {
+    let served = serve(|_| {}).await;
+    for _ in 0..3 {
+        read(as_service(served.post(PROCESS, &ask(TEXT)), "other")).await;
+    }
+    let figures = async |service: &str| {
+        let request = as_service(served.get("/api/v1/kv-cache/stats"), service);
+        read(request).await.1["service"].clone()
+    };
+    let other = figures("other").await;
+    assert_eq!(
+        (&other["requests"], &other["response_hits"]),
+        (&json!(3), &json!(2)),
+        "{other}"
+    );
+    assert_eq!(other["tokens_generated"], 12);
+    assert_eq!(figures("default").await["requests"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cache_turned_off_computes_everything() {
     let served = serve(|settings| settings.cache.enabled = false).await;
     for _ in 0..2 {
@@ -282,7 +302,7 @@ async fn wrong_requests_are_told_what_is_wrong() {
             json!({"text": "x".repeat(70_000)}),
             400,
             "context_length_exceeded",
-            "",
+            "text",
         ),
     ];
     for (body, status, code, param) in rows {
