@@ -84,6 +84,7 @@ async fn used_and_resident_memory_stay_within_the_budget_under_load() {
     );
 
     rig.until_at_rest().await;
+    assert!(rig.node.tree().iter().all(|actor| actor.restarts == 0));
     let evicted: u64 = rig.stats().await.iter().map(|report| report.evicted).sum();
     assert!(evicted > 0);
     // The eviction actor makes headroom without being asked.

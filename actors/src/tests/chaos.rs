@@ -147,12 +147,22 @@ async fn hurt_each(rig: &Rig, load: &Load, hurt: impl Fn(&Node, &str) -> bool) {
     }
 }
 
+/// Nobody died of anything but what the test did: an invariant that broke on the way would show.
+fn assert_only_died_as_told(rig: &Rig) {
+    for actor in rig.node.tree() {
+        let failure = actor.last_failure.as_deref();
+        let told = matches!(failure, None | Some("killed" | "told to panic"));
+        assert!(told, "{actor:?}");
+    }
+}
+
 async fn chaos(hurt: impl Fn(&Node, &str) -> bool) {
     let rig = Arc::new(Rig::start(plan(BUDGET, 2)).await);
     let load = Load::start(&rig, 4);
     hurt_each(&rig, &load, hurt).await;
     let (answered, failed) = load.stop().await;
     assert!(answered > 0);
+    assert_only_died_as_told(&rig);
     println!("{answered} turns answered, {failed} told that they failed");
     // No permit, lease or page was lost on the way, so the node is as good as new.
     rig.until("whole", |report| report.budget.bytes_max == BUDGET / 2)
