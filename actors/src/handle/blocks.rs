@@ -180,7 +180,7 @@ fn leading(parts: &[Part], held: &[usize], chain: usize) -> usize {
 /// A lent block as its reader sees it; a device that fails makes it a miss.
 fn open(shard: &ShardPort, lent: LentBlock) -> Option<LeasedBlock> {
     match lent.open() {
-        Ok(block) => Some(block),
+        Ok(block) => block,
         Err(error) => {
             shard.tier_failed("a block was not read", &error);
             None

@@ -15,22 +15,30 @@ use crate::RequestError;
 use crate::device::{Claim, TierError};
 use crate::handle::Permit;
 
-/// A lease that ends when this is dropped.
+/// A lease and the claim on its pages, which end together when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Lease {
-    id: LeaseId,
+pub(crate) struct Loan {
+    /// Taken at the drop only.
+    claim: Option<Claim>,
+    lease: LeaseId,
     life: Arc<Life>,
 }
 
-impl Lease {
-    pub(crate) fn new(id: LeaseId, life: Arc<Life>) -> Self {
-        Self { id, life }
+impl Loan {
+    pub(crate) fn new(lease: LeaseId, life: Arc<Life>, claim: Claim) -> Self {
+        Self {
+            claim: Some(claim),
+            lease,
+            life,
+        }
     }
 }
 
-impl Drop for Lease {
+impl Drop for Loan {
     fn drop(&mut self) {
-        self.life.release(self.id);
+        // The claim first: once the shard hears of the lease's end it may write to the pages.
+        self.claim = None;
+        self.life.release(self.lease);
     }
 }
 
@@ -38,51 +46,36 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub(crate) struct LentBlock {
     header: BlockHeader,
-    claim: Claim,
-    // After the claim, so that the shard hears of the end only when the pages are free.
-    lease: Lease,
+    loan: Loan,
 }
 
 impl LentBlock {
-    pub(crate) fn new(header: BlockHeader, claim: Claim, lease: Lease) -> Self {
-        Self {
-            header,
-            claim,
-            lease,
-        }
+    pub(crate) fn new(header: BlockHeader, loan: Loan) -> Self {
+        Self { header, loan }
     }
 
     /// The block as its reader sees it. Pages in one piece are shown as they lie, and the loan
     /// lasts until the last clone of the payload is dropped; pages in several are copied together,
     /// on the caller's task, and the loan ends here.
-    pub(crate) fn open(self) -> Result<LeasedBlock, TierError> {
-        // Whichever way this goes, the claim ends before the shard hears of the lease's end.
-        let bytes = self.claim.bytes(self.header.payload_bytes)?;
-        if !self.claim.is_contiguous() {
-            return Ok(LeasedBlock {
-                header: self.header,
-                payload: bytes,
-            });
-        }
-        let Self {
-            header,
-            claim,
-            lease,
-        } = self;
-        let payload = Bytes::from_owner(OnLoan {
-            bytes,
-            _claim: claim,
-            _lease: lease,
-        });
-        Ok(LeasedBlock { header, payload })
+    pub(crate) fn open(self) -> Result<Option<LeasedBlock>, TierError> {
+        let Self { header, loan } = self;
+        let Some(claim) = &loan.claim else {
+            return Ok(None);
+        };
+        let bytes = claim.bytes(header.payload_bytes)?;
+        let payload = if claim.is_contiguous() {
+            Bytes::from_owner(OnLoan { bytes, _loan: loan })
+        } else {
+            bytes
+        };
+        Ok(Some(LeasedBlock { header, payload }))
     }
 }
 
-/// What the payload's bytes keep alive; dropped in this order.
+/// What the payload's bytes keep alive.
 struct OnLoan {
     bytes: Bytes,
-    _claim: Claim,
-    _lease: Lease,
+    _loan: Loan,
 }
 
 impl AsRef<[u8]> for OnLoan {
@@ -114,50 +107,30 @@ impl AsRef<[u8]> for LeasedBlock {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     claim: Option<Claim>,
-    open: Open,
-}
-
-/// The open reservation; its drop tells the shard that nothing will come.
-#[derive(Debug)]
-struct Open {
     id: ReservationId,
     life: Arc<Life>,
     committed: bool,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if !self.committed {
-            // A life that is over has nothing left to abort.
-            let _ = self.life.send(ShardMsg::Abort {
-                reservation: self.id,
-            });
-        }
-    }
 }
 
 impl Reservation {
     pub(crate) fn new(id: ReservationId, claim: Claim, life: Arc<Life>) -> Self {
         Self {
             claim: Some(claim),
-            open: Open {
-                id,
-                life,
-                committed: false,
-            },
+            id,
+            life,
+            committed: false,
         }
     }
 
     /// Copies the payload into the pages.
     pub(crate) fn fill(&self, payload: &[u8]) -> Result<(), TierError> {
-        self.claim
-            .as_ref()
-            .map_or(Ok(()), |claim| claim.fill(payload))
+        let filled = self.claim.as_ref().map(|claim| claim.fill(payload));
+        filled.unwrap_or(Ok(()))
     }
 
     /// The life of the shard that gave the pages.
     pub(crate) fn life(&self) -> Arc<Life> {
-        Arc::clone(&self.open.life)
+        Arc::clone(&self.life)
     }
 
     /// Asks to make the block visible; gives where the answer will come.
@@ -167,13 +140,26 @@ impl Reservation {
     ) -> Result<oneshot::Receiver<Committed>, RequestError> {
         // The writer's claim ends before the shard may lend the pages to a reader.
         self.claim = None;
+        self.committed = true;
         let (reply, answer) = oneshot::channel();
-        self.open.committed = true;
-        self.open.life.send(ShardMsg::Commit {
-            reservation: self.open.id,
+        self.life.send(ShardMsg::Commit {
+            reservation: self.id,
             permit,
             reply,
         })?;
         Ok(answer)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // The claim first: once the shard hears of the end it may give the pages to another writer.
+        self.claim = None;
+        if !self.committed {
+            // A life that is over has nothing left to abort.
+            let _ = self.life.send(ShardMsg::Abort {
+                reservation: self.id,
+            });
+        }
     }
 }

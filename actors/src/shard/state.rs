@@ -14,7 +14,7 @@ use ultrakv_cache::{
 
 use super::arenas::Arenas;
 use super::budget::less_residue;
-use super::lease::{Lease, LentBlock};
+use super::lease::{LentBlock, Loan};
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
 use super::report::ShardReport;
@@ -166,12 +166,13 @@ impl ShardState {
 
     /// Hands a lent block out, or takes it back when it is not the reader's.
     pub(super) fn lend(&self, lent: Lent, reader: ArenaId) -> Option<LentBlock> {
-        let lease = Lease::new(lent.lease, Arc::clone(&self.life));
         if lent.arena != reader {
+            self.life.release(lent.lease);
             return None;
         }
         let claim = Claim::read(self.region(lent.arena), pages(&lent.extents));
-        Some(LentBlock::new(lent.header, claim, lease))
+        let loan = Loan::new(lent.lease, Arc::clone(&self.life), claim);
+        Some(LentBlock::new(lent.header, loan))
     }
 
     pub(super) fn report(&self) -> ShardReport {
