@@ -8,6 +8,9 @@
     reason = "offsets are computed from the geometry that the blocks were allocated with"
 )]
 
+use bytemuck::{NoUninit, Pod};
+use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 use ultrakv_cache::Dtype;
 
@@ -115,42 +118,48 @@ impl KvBlocks {
 
     /// Appends a block whose payload has the right length.
     pub(crate) fn push(&mut self, payload: &[u8]) {
-        let block = match self.geometry.dtype {
-            Dtype::F32 => payload
-                .as_chunks()
-                .0
-                .iter()
-                .map(|x| f32::from_le_bytes(*x))
-                .collect(),
-            Dtype::F16 => payload
-                .as_chunks()
-                .0
-                .iter()
-                .map(|x| f16::from_le_bytes(*x).to_f32())
-                .collect(),
-            Dtype::Bf16 => payload
-                .as_chunks()
-                .0
-                .iter()
-                .map(|x| bf16::from_le_bytes(*x).to_f32())
-                .collect(),
-        };
-        self.blocks.push(block);
+        let mut block = vec![0.0; self.geometry.block_floats()];
+        match self.geometry.dtype {
+            Dtype::F32 => block = from_little_endian(payload),
+            Dtype::F16 => from_little_endian::<f16>(payload).convert_to_f32_slice(&mut block),
+            Dtype::Bf16 => from_little_endian::<bf16>(payload).convert_to_f32_slice(&mut block),
+        }
+        self.blocks.push(block.into_boxed_slice());
     }
 
     /// The payload of a block, little-endian in the geometry's number format. Exact, because numbers were
     /// rounded to it when they were stored.
     pub(crate) fn payload(&self, index: usize) -> Vec<u8> {
-        let block = self.blocks[index].iter();
+        let block = &self.blocks[index];
         match self.geometry.dtype {
-            Dtype::F32 => block.flat_map(|x| x.to_le_bytes()).collect(),
-            Dtype::F16 => block
-                .flat_map(|x| f16::from_f32(*x).to_le_bytes())
-                .collect(),
-            Dtype::Bf16 => block
-                .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
-                .collect(),
+            Dtype::F32 => to_little_endian(block),
+            Dtype::F16 => to_little_endian(&Vec::<f16>::from_f32_slice(block)),
+            Dtype::Bf16 => to_little_endian(&Vec::<bf16>::from_f32_slice(block)),
         }
+    }
+}
+
+/// The bytes of numbers, least significant first; one copy on little-endian machines.
+fn to_little_endian<T: NoUninit>(numbers: &[T]) -> Vec<u8> {
+    let mut bytes = bytemuck::cast_slice(numbers).to_vec();
+    swap_on_big_endian::<T>(&mut bytes);
+    bytes
+}
+
+/// The numbers of bytes, least significant first; one copy on little-endian machines.
+fn from_little_endian<T: Pod>(bytes: &[u8]) -> Vec<T> {
+    let mut numbers = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+    let slots: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
+    slots.copy_from_slice(bytes);
+    swap_on_big_endian::<T>(slots);
+    numbers
+}
+
+fn swap_on_big_endian<T>(bytes: &mut [u8]) {
+    if cfg!(target_endian = "big") {
+        bytes
+            .chunks_exact_mut(size_of::<T>())
+            .for_each(<[u8]>::reverse);
     }
 }
 

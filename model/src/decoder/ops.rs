@@ -108,12 +108,13 @@ impl CustomOp1 for Attention<'_> {
 
 /// `[head][row][size]` as `[row][head][size]`.
 fn rows_first(cells: &[f32], rows: usize, size: usize) -> Vec<f32> {
-    let head_cells = |row: usize| {
-        cells
-            .chunks_exact(rows * size)
-            .filter_map(move |head| head.chunks_exact(size).nth(row))
-    };
-    (0..rows).flat_map(head_cells).flatten().copied().collect()
+    let mut out = Vec::with_capacity(cells.len());
+    for row in 0..rows {
+        for head in cells.chunks_exact(rows * size) {
+            out.extend_from_slice(head.get(row * size..(row + 1) * size).unwrap_or_default());
+        }
+    }
+    out
 }
 
 #[expect(
