@@ -69,17 +69,6 @@ fn check_cache(loaded: &Loaded, problems: &mut Vec<Problem>) {
             "entries take a part of the budget",
         );
     }
-    if cache.lease_ms_default > cache.lease_ms_max {
-        let reason = format!(
-            "{} is more than cache.lease_ms_max, which is {}",
-            cache.lease_ms_default, cache.lease_ms_max
-        );
-        refuse(
-            "cache.lease_ms_default",
-            reason,
-            "lower it, or raise cache.lease_ms_max",
-        );
-    }
     let process = &loaded.settings.process;
     if process.default_max_length > process.max_length_max {
         let reason = format!(

@@ -82,8 +82,6 @@ pub struct CacheSettings {
     pub watermark_high: f64,
     /// The share of the budget at which eviction stops; below `watermark_high`.
     pub watermark_low: f64,
-    /// How long a reader's lease lasts when it does not say.
-    pub lease_ms_default: u32,
     /// The longest lease a reader may ask for.
     pub lease_ms_max: u32,
 }
@@ -338,7 +336,6 @@ impl Default for CacheSettings {
             page_bytes: 64 << 10,
             watermark_high: 0.9,
             watermark_low: 0.8,
-            lease_ms_default: 10_000,
             lease_ms_max: 60_000,
         }
     }

@@ -322,7 +322,4 @@ fn derive(loaded: &mut Loaded) {
     if !typed("cache.entry_bytes_max") {
         cache.entry_bytes_max = cache.entry_bytes_max.min(cache.bytes_max / 8);
     }
-    if !typed("cache.lease_ms_max") {
-        cache.lease_ms_max = cache.lease_ms_max.max(cache.lease_ms_default);
-    }
 }

@@ -7,10 +7,7 @@ const SIMILARITY_MIN: f64 = 0.75;
 
 /// The nearest of `known`, if any is near enough; the first of equals.
 #[must_use]
-pub fn closest<'a>(
-    typed: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn closest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut best: Option<(f64, &str)> = None;
     for word in known {
         let score = strsim::normalized_damerau_levenshtein(typed, word);

@@ -171,12 +171,6 @@ pub(super) const KEYS: &[Key] = &[
         "The share of the budget at which eviction stops; below watermark_high."
     ),
     setting!(
-        "cache.lease_ms_default",
-        count(3_600_000),
-        cache.lease_ms_default,
-        "How long a reader's lease lasts when it does not say, in milliseconds."
-    ),
-    setting!(
         "cache.lease_ms_max",
         count(3_600_000),
         cache.lease_ms_max,

@@ -200,9 +200,9 @@ fn a_plain_scalar_keeps_its_spelling() {
     let settings = meant("model: {name: 1.10}\nlog: {level: \"info\"}\nnode: {name: 0755}");
     assert_eq!(settings.model.name.as_deref(), Some("1.10"));
     assert_eq!(settings.node.name, "0755");
-    let aliased = meant("cache: {lease_ms_default: &a 0_500, lease_ms_max: *a}");
+    let aliased = meant("cache: {lease_ms_max: &a 0_500}\nprocess: {queue_max: *a}");
     assert_eq!(
-        (aliased.cache.lease_ms_default, aliased.cache.lease_ms_max),
+        (aliased.cache.lease_ms_max, aliased.process.queue_max),
         (500, 500)
     );
 }
@@ -531,6 +531,30 @@ fn what_is_shown_reads_back_as_what_is_in_force() {
         bytes.map(|setting| setting.value),
         Some(serde_json::json!(8_u64 << 30))
     );
+}
+
+#[test]
+fn the_book_names_every_setting_with_its_default() {
+    let book = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/configuration.md"
+    ))
+    .expect("the chapter");
+    for setting in effective(&load(&Sources::default()).expect("defaults")) {
+        if !setting.key.starts_with("services.") {
+            let default = setting
+                .text
+                .map_or_else(|| "-".to_owned(), |text| format!("`{text}`"));
+            let row = format!("| `{}` | {default} |", setting.key);
+            assert!(book.contains(&row), "the book lacks: {row}");
+        }
+    }
+    for preset in crate::key::PRESETS {
+        assert!(
+            book.contains(&format!("| `{preset}` |")),
+            "the book lacks {preset}"
+        );
+    }
 }
 
 #[test]
