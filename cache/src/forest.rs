@@ -36,6 +36,12 @@ mod vertex;
 /// at 16 a block) the parent is left unlinked, which costs eviction order and nothing else.
 const ANCESTRY_STEPS_MAX: u32 = 65_536;
 
+/// Paths that a match enters one after another before it halves instead: a prompt, a document, some turns of a conversation.
+const PATHS_FOLLOWED_MAX: usize = 12;
+
+/// Lookups of a stored chain made at a time.
+const STORE_BATCH: usize = 16;
+
 /// Number of a block's records. Valid from the block's insertion to its removal, then used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub(crate) u32);
@@ -115,31 +121,28 @@ impl Forest {
     ///
     /// If `live` holds for a block then it must hold for the ancestors that were present when it was stored.
     ///
-    /// Looks at the first key (most misses end there), the last one (most full hits do) and then halves what is open.
+    /// Goes along paths from the front: one lookup where a path is entered, then its members by their numbers, which are
+    /// consecutive when they were stored in one go. Where they are not, or paths are many, halves what is open.
     pub fn match_where(
         &self,
         keys: &[BlockKey],
         live: impl Fn(BlockId) -> bool,
     ) -> (usize, Option<BlockId>) {
         let mut present = 0; // keys[..present] are present,
-        let mut absent = keys.len(); // keys[absent] is not, or is past the end.
-        let mut deepest = None;
-        let mut probe = 0;
-        while present < absent {
-            match self.find_live(&keys[probe], &live) {
-                None => absent = probe,
-                Some(id) => match self.gap_before(id, probe, present, keys, &live) {
-                    None => (present, deepest) = (probe + 1, Some(BlockId(id))),
-                    Some(gap) => absent = gap,
-                },
-            }
-            probe = if probe == 0 && present == 1 {
-                absent.saturating_sub(1)
-            } else {
-                present + (absent - present) / 2
+        let mut deepest = NONE; // of which this is the last.
+        for _ in 0..PATHS_FOLLOWED_MAX {
+            let Some(key) = keys.get(present) else { break };
+            let Some(id) = self.find_live(key, &live) else {
+                return (present, some(deepest));
             };
+            let is_same_path = deepest != NONE && self.are_path_mates(deepest, id);
+            let (ahead, last) = self.follow(id, &keys[present + 1..], &live);
+            (present, deepest) = (present + 1 + ahead, last);
+            if is_same_path && ahead == 0 {
+                break; // The path goes on, but its numbers do not.
+            }
         }
-        (present, deepest)
+        self.match_by_halves(keys, (present, deepest), &live)
     }
 
     /// Adds the block `key`, stored after `parent`. A parent that is not present is not linked: the block is then the head
@@ -148,43 +151,36 @@ impl Forest {
         let parent = parent
             .and_then(|parent| self.find(parent))
             .map(|BlockId(id)| id);
-        match self.index.find(&self.vertices, key) {
-            Some(id) => {
-                let was_ghost = self.vertices[id].is_ghost();
-                self.vertices[id].set_ghost(false);
-                self.adopt(id, parent);
-                if was_ghost {
-                    self.len += 1;
-                    return Inserted::New(BlockId(id));
-                }
-                Inserted::Known(BlockId(id))
-            }
-            None => Inserted::New(BlockId(self.append(key, parent))),
+        match self.append_or_revive(NONE, key, parent) {
+            (id, true) => Inserted::New(BlockId(id)),
+            (id, false) => Inserted::Known(BlockId(id)),
         }
     }
 
-    /// Adds a whole chain; answers how many of its blocks are new.
-    pub fn insert_chain(&mut self, keys: &[BlockKey]) -> usize {
-        let (present, deepest) = self.match_where(keys, |_| true);
+    /// Adds a whole chain; answers how many of its blocks are new. `matched` is what [`Forest::match_prefix`] just answered
+    /// for it, so that the match is not made twice, or 0.
+    pub fn insert_chain(&mut self, keys: &[BlockKey], matched: usize) -> usize {
+        let last = keys
+            .get(..matched)
+            .and_then(<[_]>::last)
+            .and_then(|key| self.find(key));
+        let (present, deepest) = match last {
+            Some(deepest) => (matched, Some(deepest)),
+            None => self.match_where(keys, |_| true),
+        };
         let mut new = 0;
         let mut parent = deepest.map(|BlockId(id)| id);
-        for key in &keys[present..] {
-            let id = match self.index.find(&self.vertices, key) {
-                Some(id) => {
-                    if self.vertices[id].is_ghost() {
-                        self.vertices[id].set_ghost(false);
-                        self.len += 1;
-                        new += 1;
-                    }
-                    self.adopt(id, parent);
-                    id
-                }
-                None => {
-                    new += 1;
-                    self.append(key, parent)
-                }
-            };
-            parent = Some(id);
+        for batch in keys[present..].chunks(STORE_BATCH) {
+            // Lookups that depend on nothing overlap in memory; what follows then finds their lines in the cache.
+            let mut found = [NONE; STORE_BATCH];
+            for (found, key) in found.iter_mut().zip(batch) {
+                *found = self.index.find(&self.vertices, key).unwrap_or(NONE);
+            }
+            for (found, key) in found.into_iter().zip(batch) {
+                let (id, is_new) = self.append_or_revive(found, key, parent);
+                new += usize::from(is_new);
+                parent = Some(id);
+            }
         }
         new
     }
@@ -240,6 +236,76 @@ impl Forest {
     /// One more than the largest number any block has had.
     pub const fn slots(&self) -> u32 {
         self.slots
+    }
+
+    /// How many of `rest` follow `id` on its path, and the last of them, as far as consecutive numbers show it. Whatever
+    /// it answers is proven; it may be less than there is.
+    #[inline]
+    fn follow(&self, id: u32, rest: &[BlockKey], live: &impl Fn(BlockId) -> bool) -> (usize, u32) {
+        let Vertex { path, offset, .. } = self.vertices[id];
+        if path == NONE || self.paths[path].floor > offset {
+            return (0, id);
+        }
+        let member = |ahead: usize| -> Option<u32> {
+            let steps = u16::try_from(ahead).ok()?;
+            let guess = id
+                .checked_add(u32::from(steps))
+                .filter(|guess| *guess < self.slots)?;
+            let vertex = &self.vertices[guess];
+            // Both ends agree with the keys, and the path proves what is between them.
+            let is_member = vertex.path == path
+                && vertex.offset.checked_sub(steps) == Some(offset)
+                && vertex.key == *rest.get(ahead.checked_sub(1)?)?
+                && !vertex.is_ghost();
+            (is_member && live(BlockId(guess))).then_some(guess)
+        };
+        let Some(mut last) = member(1) else {
+            return (0, id);
+        };
+        let members = usize::from(self.paths[path].others.saturating_sub(offset));
+        let end = members.min(rest.len());
+        if let Some(last) = member(end) {
+            return (end, last);
+        }
+        // Doubling steps, since what requests share is mostly a short prompt, near and in the cache; then halves.
+        let (mut found, mut open) = (1, end);
+        while found + 1 < open {
+            let next = (found * 2).min(found.midpoint(open));
+            match member(next) {
+                Some(id) => (found, last) = (next, id),
+                None => open = next,
+            }
+        }
+        (found, last)
+    }
+
+    #[inline]
+    fn are_path_mates(&self, a: u32, b: u32) -> bool {
+        let path = self.vertices[a].path;
+        path != NONE && path == self.vertices[b].path
+    }
+
+    /// Finishes a match of which `matched` blocks and the last of them are known: looks at the last key, then halves.
+    fn match_by_halves(
+        &self,
+        keys: &[BlockKey],
+        matched: (usize, u32),
+        live: &impl Fn(BlockId) -> bool,
+    ) -> (usize, Option<BlockId>) {
+        let (mut present, mut deepest) = matched;
+        let mut absent = keys.len(); // keys[absent] is not present, or is past the end.
+        let mut probe = absent.saturating_sub(1);
+        while present < absent {
+            match self.find_live(&keys[probe], live) {
+                None => absent = probe,
+                Some(id) => match self.gap_before(id, probe, present, keys, live) {
+                    None => (present, deepest) = (probe + 1, id),
+                    Some(gap) => absent = gap,
+                },
+            }
+            probe = present.midpoint(absent);
+        }
+        (present, some(deepest))
     }
 
     /// Where among `keys[present..at]` the proof that starts at `id`, found at `at`, meets a block that is absent.
@@ -306,6 +372,25 @@ impl Forest {
     #[inline]
     fn find_live(&self, key: &BlockKey, live: &impl Fn(BlockId) -> bool) -> Option<u32> {
         self.find(key).filter(|id| live(*id)).map(|BlockId(id)| id)
+    }
+
+    /// Stores `key`, which a lookup found as `found`, after `parent`; whether it is new.
+    fn append_or_revive(&mut self, found: u32, key: &BlockKey, parent: Option<u32>) -> (u32, bool) {
+        // A list that names a key twice has stored it since the lookup.
+        let id = match found {
+            NONE => self.index.find(&self.vertices, key),
+            id => Some(id),
+        };
+        let Some(id) = id else {
+            return (self.append(key, parent), true);
+        };
+        let was_ghost = self.vertices[id].is_ghost();
+        if was_ghost {
+            self.vertices[id].set_ghost(false);
+            self.len += 1;
+        }
+        self.adopt(id, parent);
+        (id, was_ghost)
     }
 
     /// Links a present vertex without a parent to one that is present.
@@ -421,6 +506,10 @@ impl Forest {
         self.path_slots += 1;
         path
     }
+}
+
+fn some(id: u32) -> Option<BlockId> {
+    (id != NONE).then_some(BlockId(id))
 }
 
 #[cfg(test)]

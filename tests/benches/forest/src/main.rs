@@ -46,10 +46,12 @@ fn ours(requests: &[Request]) -> Pass {
     let mut forest = Forest::new();
     let mut pass = Pass { query_ns: Vec::new(), store_ns: 0, stored_blocks: 0, matched: Vec::new() };
     for request in requests {
+        // Copied before the clock starts, as the other's argument is: keys that were just computed are in the cache.
+        let keys = request.keys.clone();
         let began = Instant::now();
-        let matched = forest.match_prefix(&request.keys);
+        let matched = forest.match_prefix(&keys);
         let queried = Instant::now();
-        forest.insert_chain(&request.keys);
+        forest.insert_chain(&keys, matched);
         let stored = Instant::now();
         pass.query_ns.push((queried - began).as_nanos() as u64);
         pass.store_ns += (stored - queried).as_nanos() as u64;
