@@ -8,12 +8,16 @@
 //! # One summation order
 //!
 //! Every number of a row (a hidden state, a key, a value, a logit) is a function of that row's token,
-//! its position and the keys and values before it, and of nothing else. The kernels in
-//! [`kernel`](crate) add the products of one output in one fixed order with fused multiply-adds, for
+//! its position and the keys and values before it, and of nothing else. The kernels
+//! add the products of one output in one fixed order with fused multiply-adds, for
 //! one row as for sixty-four, on one thread as on eight, with AVX-512, AVX2, NEON or none of them.
 //! Therefore a prefix restored from blocks, recomputed in chunks or decoded token by token gives the
 //! same bits, and a block that decoding filled is sealed as it is: recomputing it would give the same
 //! bytes, which the tests check. The guaranteed error of a sealed block is 0.
+//!
+//! What this does not promise: equal bits on systems whose `sin`, `cos` or `pow` differ (they make the
+//! rotary angles), or between this engine and another one. A block restored on such a machine is still
+//! the block that was stored; only recomputing it there may differ in a last bit.
 //!
 //! ```no_run
 //! use ultrakv_model::{Engine, EngineOptions, ModelSource, PrefillStep, SamplingOptions};
