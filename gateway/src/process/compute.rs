@@ -58,7 +58,7 @@ impl Journey {
         let abandoned = lead.abandoned();
         let landed = tokio::select! {
             biased;
-            () = abandoned.cancelled() => return,
+            () = abandoned.cancelled() => return self.inner.recorder.cancelled(),
             prepared = self.prepare(&lead) => prepared,
         };
         match landed {
@@ -173,10 +173,7 @@ impl Journey {
                 }
                 Made::Failed(error) => lead.finish(Err(error)),
                 Made::Abandoned => {
-                    self.inner
-                        .recorder
-                        .generations_cancelled
-                        .fetch_add(1, Ordering::Relaxed);
+                    self.inner.recorder.cancelled();
                 }
             }
         }

@@ -273,6 +273,8 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::process::answer::Finish;
 
@@ -396,6 +398,121 @@ mod tests {
         assert_eq!(flights.len(), 0);
         alone.finish(Ok(landing("mine")));
         assert_eq!(read_all(&mut reader).await.unwrap().1.answer.text, "mine");
+    }
+
+    /// What a test can do to the flights of one key.
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Join,
+        Leave(usize),
+        Read(usize),
+        Push(usize),
+        Finish(usize),
+        Vanish(usize),
+    }
+
+    fn any_act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            Just(Act::Join),
+            (0_usize..4).prop_map(Act::Leave),
+            (0_usize..4).prop_map(Act::Read),
+            (0_usize..3).prop_map(Act::Push),
+            (0_usize..3).prop_map(Act::Finish),
+            (0_usize..3).prop_map(Act::Vanish),
+        ]
+    }
+
+    /// The naive model of one flight.
+    #[derive(Debug, Default)]
+    struct Naive {
+        text: String,
+        readers: usize,
+        ended: Option<Result<(), ProcessError>>,
+        abandoned: bool,
+    }
+
+    impl Naive {
+        fn can_be_joined(&self) -> bool {
+            self.ended.is_none() && !self.abandoned
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+        #[test]
+        fn flights_behave_like_their_naive_model(
+            acts in proptest::collection::vec(any_act(), 1..60),
+        ) {
+            let flights = Flights::default();
+            let mut naive: Vec<Naive> = Vec::new();
+            let mut leads: Vec<(usize, Lead)> = Vec::new();
+            let mut readers: Vec<(usize, usize, Subscription)> = Vec::new();
+            for act in acts {
+                match act {
+                    Act::Join => {
+                        let open = naive.iter().rposition(Naive::can_be_joined);
+                        match (flights.join(KEY), open) {
+                            (Joined::Follow(reader), Some(flight)) => {
+                                naive[flight].readers += 1;
+                                readers.push((flight, 0, reader));
+                            }
+                            (Joined::Lead(lead, reader), None) => {
+                                leads.push((naive.len(), lead));
+                                readers.push((naive.len(), 0, reader));
+                                naive.push(Naive { readers: 1, ..Naive::default() });
+                            }
+                            (joined, open) => prop_assert!(false, "{joined:?}, model: {open:?}"),
+                        }
+                    }
+                    Act::Leave(index) if index < readers.len() => {
+                        let (flight, _, reader) = readers.swap_remove(index);
+                        drop(reader);
+                        naive[flight].readers -= 1;
+                        naive[flight].abandoned |= naive[flight].readers == 0;
+                    }
+                    Act::Read(index) if index < readers.len() => {
+                        let (flight, read, reader) = &mut readers[index];
+                        let model = &naive[*flight];
+                        match reader.unread() {
+                            Some(Ok(Progress::Delta(delta))) => {
+                                prop_assert_eq!(&delta, &model.text[*read..]);
+                                *read = model.text.len();
+                            }
+                            Some(end) => {
+                                prop_assert_eq!(*read, model.text.len());
+                                prop_assert_eq!(Some(end.map(|_| ())), model.ended.clone());
+                            }
+                            None => {
+                                prop_assert_eq!(*read, model.text.len());
+                                prop_assert!(model.ended.is_none());
+                            }
+                        }
+                    }
+                    Act::Push(index) if index < leads.len() => {
+                        let (flight, lead) = &leads[index];
+                        lead.push("piece ");
+                        naive[*flight].text.push_str("piece ");
+                    }
+                    Act::Finish(index) if index < leads.len() => {
+                        let (flight, lead) = leads.swap_remove(index);
+                        lead.finish(Ok(landing("whole")));
+                        naive[flight].ended = Some(Ok(()));
+                    }
+                    Act::Vanish(index) if index < leads.len() => {
+                        let (flight, lead) = leads.swap_remove(index);
+                        drop(lead);
+                        naive[flight].ended = Some(Err(ProcessError::Lost));
+                    }
+                    _ => {}
+                }
+                for (flight, lead) in &leads {
+                    prop_assert_eq!(lead.is_abandoned(), naive[*flight].abandoned);
+                }
+                let joinable = naive.iter().filter(|flight| flight.can_be_joined()).count();
+                prop_assert_eq!(flights.len(), joinable);
+                prop_assert!(joinable <= 1);
+            }
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

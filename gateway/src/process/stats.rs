@@ -81,7 +81,7 @@ pub struct ProcessStats {
     pub generations_queued: usize,
     /// Generations started.
     pub generations_started: u64,
-    /// Generations stopped because nobody waited for them any more.
+    /// Generations given up because nobody waited for them any more, running or about to.
     pub generations_cancelled: u64,
     /// Blocks handed to the cache and stored or known there.
     pub blocks_stored: u64,
@@ -96,7 +96,7 @@ pub struct ProcessStats {
 pub(crate) struct Recorder {
     totals: Mutex<Totals>,
     pub(crate) generations_started: AtomicU64,
-    pub(crate) generations_cancelled: AtomicU64,
+    generations_cancelled: AtomicU64,
     pub(crate) blocks_stored: AtomicU64,
     pub(crate) blocks_refused: AtomicU64,
     pub(crate) lookups_in_doubt: AtomicU64,
@@ -171,6 +171,11 @@ impl Recorder {
             ProcessError::Deadline => totals.counts.deadline_exceeded += 1,
             _ => {}
         }
+    }
+
+    /// Counts a generation that was given up.
+    pub(crate) fn cancelled(&self) {
+        self.generations_cancelled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a request whose caller went away.

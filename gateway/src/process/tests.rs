@@ -290,6 +290,7 @@ async fn equal_requests_at_the_same_time_are_computed_once_also_when_streamed() 
         .open(&caller("a"), request(TEXT), deadline)
         .await
         .unwrap();
+    eventually(|| rig.processor.inner.flights.subscriptions() == 7).await;
     rig.model.turnstile.open();
     let first = first.await.unwrap().unwrap();
     assert!(!first.coalesced);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::rig::{LONG, PROCESS, Served, events, read, serve};
+use super::rig::{LONG, PROCESS, Served, WITHIN, events, read, serve};
 
 const TEXT: &str = "The archive of the long river keeps every letter that was ever sent along it.";
 
@@ -278,6 +278,42 @@ async fn a_killed_gateway_actor_is_replaced_and_running_generations_end_well() {
             (status, &answer["code"]),
             (StatusCode::SERVICE_UNAVAILABLE, &json!("stopped"))
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_shard_costs_computing_again_and_changes_no_answer() {
+    let served = serve(|settings| settings.limits.request_timeout = WITHIN).await;
+    let (_, expected) = served.process(&ask(TEXT)).await;
+    let shards: Vec<String> = served
+        .node
+        .tree()
+        .into_iter()
+        .filter(|actor| actor.kind == "ShardActor")
+        .map(|actor| actor.path)
+        .collect();
+    assert!(!shards.is_empty());
+    let asking = futures::future::join_all((0..24).map(async |number| {
+        if number % 8 == 3 {
+            for shard in &shards {
+                let _between_two_lives = served.node.kill(shard);
+            }
+        }
+        let control = if number % 2 == 0 {
+            "no-cache"
+        } else {
+            "max-age=60"
+        };
+        read(
+            served
+                .post(PROCESS, &ask(TEXT))
+                .header("cache-control", control),
+        )
+        .await
+    }));
+    for (status, answer) in asking.await {
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(answer["result"], expected["result"]);
     }
 }
 
