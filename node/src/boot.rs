@@ -29,13 +29,14 @@ pub(crate) struct Running {
 
 /// Brings a node up. On an error, what was already up goes down with the process.
 pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<Running, Failure> {
+    let engine = load_model(&loaded.settings).await?;
+    let budgets = budget_warnings(&loaded, &engine);
     let Loaded {
         settings,
         mut warnings,
         ..
     } = loaded;
-    let engine = load_model(&settings).await?;
-    warnings.extend(budget_warnings(&settings, &engine));
+    warnings.extend(budgets);
     for warning in &warnings {
         let Warning {
             code,
@@ -123,7 +124,9 @@ async fn load_model(settings: &Settings) -> Result<Engine, Failure> {
 }
 
 /// What `config plan` would warn about, now that the model's shape is known.
-fn budget_warnings(settings: &Settings, engine: &Engine) -> Vec<Warning> {
+fn budget_warnings(loaded: &Loaded, engine: &Engine) -> Vec<Warning> {
+    const KEY: &str = "cache.tokens_max";
+    let settings = &loaded.settings;
     let layout = engine.info().layout;
     let shape = Shape {
         layers: layout.layers,
@@ -139,8 +142,8 @@ fn budget_warnings(settings: &Settings, engine: &Engine) -> Vec<Warning> {
     });
     let warning = |found: ultrakv_config::PlanWarning| Warning {
         code: found.code,
-        key: "cache.tokens_max".to_owned(),
-        origin: Origin::Default,
+        key: KEY.to_owned(),
+        origin: loaded.origins.get(KEY).cloned().unwrap_or(Origin::Default),
         message: found.message,
         hint: Some(found.hint),
     };

@@ -43,8 +43,22 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(err, "{text}");
 }
 
-/// Writes a table: framed for a person, bare columns for a pipe. Columns but the first stand to the right.
-pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+/// Writes figures: columns but the first stand to the right.
+pub(crate) fn print_figures(header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    print_table(header, rows, CellAlignment::Right)
+}
+
+/// Writes words: every column stands to the left.
+pub(crate) fn print_words(rows: &[Vec<String>]) -> Result<(), Failure> {
+    print_table(&[], rows, CellAlignment::Left)
+}
+
+/// A table: framed for a person, bare columns for a pipe.
+fn print_table(
+    header: &[&str],
+    rows: &[Vec<String>],
+    alignment: CellAlignment,
+) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(if io::stdout().is_terminal() {
         UTF8_BORDERS_ONLY
@@ -56,7 +70,7 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) -> Result<(), F
     }
     table.add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
+        column.set_cell_alignment(alignment);
     }
     // Without a frame the padding of the last column would be invisible text.
     data(&table.trim_fmt())

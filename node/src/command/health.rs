@@ -21,7 +21,7 @@ pub(super) async fn run(arguments: &HealthArguments) -> Result<(), Failure> {
         .unwrap_or("unknown");
     match arguments.client.output {
         Output::Json => output::json(&answer.body)?,
-        Output::Table => output::print_table(&[], &rows(said, &answer.body))?,
+        Output::Table => output::print_words(&rows(said, &answer.body))?,
     }
     if answer.status.is_success() {
         return Ok(());

@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: &ClientArguments) -> Result<(), Failure> {
     }
     match arguments.output {
         Output::Json => output::json(&answer.body),
-        Output::Table => output::print_table(&[], &rows(&answer.body)),
+        Output::Table => output::print_figures(&[], &rows(&answer.body)),
     }
 }
 

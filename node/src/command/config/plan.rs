@@ -79,7 +79,7 @@ fn print(from: &str, plan: &Plan) -> Result<(), Failure> {
             ]
         })
         .collect();
-    output::print_table(&["max_tokens", "blocks", "memory", ""], &rows)?;
+    output::print_figures(&["max_tokens", "blocks", "memory", ""], &rows)?;
     let binds = match plan.binds {
         Binds::Bytes => "bytes bind first".to_owned(),
         Binds::Tokens => "tokens bind first".to_owned(),

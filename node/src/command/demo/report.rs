@@ -118,6 +118,6 @@ impl Report {
             ),
             row("seconds", format!("{:.1}", self.seconds)),
         ];
-        output::print_table(&["UltraKV demo", ""], &rows)
+        output::print_figures(&["UltraKV demo", ""], &rows)
     }
 }
