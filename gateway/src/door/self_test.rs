@@ -30,6 +30,9 @@ const ITERATIONS_MAX: u32 = 200;
 /// The most of them at once.
 const CONCURRENT_MAX: u32 = 16;
 
+/// The longest latency told apart: an hour, far beyond any request's deadline.
+const LATENCY_US_MAX: u64 = 3_600_000_000;
+
 /// Tokens that each request generates.
 const TOKENS_MAX: u32 = 4;
 
@@ -200,7 +203,7 @@ impl Tally {
     }
 
     fn report(self, body: &TestBody, duration: Duration) -> TestAnswer {
-        let mut histogram = Histogram::<u64>::new(2).ok();
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, LATENCY_US_MAX, 2).ok();
         for latency_us in &self.latencies_us {
             if let Some(histogram) = &mut histogram {
                 histogram.saturating_record(*latency_us);
