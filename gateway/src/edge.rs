@@ -22,6 +22,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
+/// The routes whose duration is the documented `kv_cache_request_duration_seconds`.
+const GENERATING_ROUTES: [&str; 3] = [
+    "/api/v1/kv-cache/process",
+    "/v1/chat/completions",
+    "/v1/completions",
+];
+
 /// The name of a request, from its client or made here.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
@@ -73,6 +80,7 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let shape = Shape::of(request.uri().path());
     let route = route(&request);
     let method = method_name(request.method());
+    let generates = GENERATING_ROUTES.contains(&&*route);
     request.extensions_mut().insert(id.clone());
     let peer = request
         .extensions()
@@ -108,6 +116,9 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let duration_labels = [labels[0].clone(), labels[1].clone()];
     metrics::counter!("ultrakv_http_requests_total", &labels).increment(1);
     metrics::histogram!("ultrakv_http_request_duration_seconds", &duration_labels).record(elapsed);
+    if generates {
+        metrics::histogram!("kv_cache_request_duration_seconds").record(elapsed);
+    }
     response.headers_mut().insert(REQUEST_ID, id.0);
     response
 }

@@ -18,6 +18,10 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
+/// A JSON body of the right shape, or nothing at all, which means the default.
+#[derive(Debug, Clone)]
+pub struct JsonOrDefault<T>(pub T);
+
 /// The query string, complete and of the right shape.
 #[derive(Debug, Clone)]
 pub struct Params<T>(pub T);
@@ -68,15 +72,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not_json",
-                "this route reads a JSON body",
-            )
-            .hint("send the header content-type: application/json"));
+            return Err(not_json());
         }
         let body = Body::from_request(request, state).await?;
         parse_json(&body.bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDefault<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let body = Body::from_request(request, state).await?;
+        match (body.bytes.is_empty(), is_json) {
+            (true, _) => Ok(Self(T::default())),
+            (false, true) => parse_json(&body.bytes).map(Self),
+            (false, false) => Err(not_json()),
+        }
     }
 }
 
@@ -135,6 +148,13 @@ fn json_problem(error: &serde_json::Error, path: Option<String>) -> Problem {
                 .hint("send one JSON document and nothing after it")
         }
     }
+}
+
+/// The problem of a body that does not say it is JSON.
+fn not_json() -> Problem {
+    let told = "this route reads a JSON body";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", told)
+        .hint("send the header content-type: application/json")
 }
 
 /// The problem of a body that could not be read to its end.

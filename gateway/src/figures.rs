@@ -32,6 +32,8 @@ pub(crate) struct Figures {
     pub(crate) actors: Vec<ActorInfo>,
     /// Requests in progress at the main door.
     pub(crate) requests_in_progress: usize,
+    /// Connections of the main door.
+    pub(crate) connections: usize,
     /// Blocks that clients hold by HTTP leases.
     pub(crate) blocks_held: usize,
     /// Whether the node is on its way out.
@@ -73,6 +75,7 @@ impl Figures {
             checks,
             actors: state.cluster.actors(),
             requests_in_progress: state.limits.requests_in_progress(),
+            connections: state.connections.now(),
             blocks_held: state.leases.blocks(),
             draining,
             uptime_seconds: state.uptime.elapsed().as_secs_f64(),

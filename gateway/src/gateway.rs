@@ -26,7 +26,7 @@ use crate::door::blocks::HeldLeases;
 use crate::limits::{self, Limits};
 use crate::openapi;
 use crate::process::Processor;
-use crate::server::{BoundDoor, DoorPlan, OpenDoor};
+use crate::server::{BoundDoor, DoorPlan, OpenConnections, OpenDoor};
 use crate::stack::Stack;
 use crate::state::AppState;
 
@@ -159,8 +159,21 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
     let clock = node.clock().clone();
     let access = access(&settings, &mut warnings)?;
     let (http_limits, admin_limits) = (&settings.limits, admin_limits(&settings.limits));
-    let http = bind(Door::Http, settings.http.bind, &access, http_limits)?;
-    let admin = bind(Door::Admin, settings.admin.bind, &access, &admin_limits)?;
+    let connections = OpenConnections::default();
+    let http = bind(
+        Door::Http,
+        settings.http.bind,
+        &access,
+        http_limits,
+        connections.clone(),
+    )?;
+    let admin = bind(
+        Door::Admin,
+        settings.admin.bind,
+        &access,
+        &admin_limits,
+        OpenConnections::default(),
+    )?;
 
     let processor = Processor::start(&node, cluster.clone(), engine.clone(), &settings).await?;
     let limits = Limits::new(Door::Http, clock.clone(), http_limits);
@@ -176,6 +189,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         recorded: recorded.clone(),
         limits: limits.clone(),
         leases: HeldLeases::new(clock.clone()),
+        connections,
         draining: draining.clone(),
         uptime: clock.stopwatch(),
     };
@@ -276,6 +290,7 @@ fn bind(
     address: SocketAddr,
     access: &Access,
     settings: &LimitSettings,
+    connections: OpenConnections,
 ) -> Result<BoundDoor, StartError> {
     if access.is_open() && !address.ip().is_loopback() {
         return Err(StartError::Exposed {
@@ -289,6 +304,7 @@ fn bind(
         connections_max: limits::connections_max(door, settings.connections_max),
         header_timeout: settings.header_timeout,
         request_timeout: settings.request_timeout,
+        connections,
     };
     BoundDoor::bind(plan).map_err(|source| StartError::Bind {
         door: door.name(),

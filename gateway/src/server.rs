@@ -16,6 +16,7 @@ mod refuse;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -60,6 +61,33 @@ pub(crate) struct DoorPlan {
     pub(crate) header_timeout: Duration,
     /// From the end of a head to the last byte of the answer.
     pub(crate) request_timeout: Duration,
+    /// Counts the open connections, for whoever shows them.
+    pub(crate) connections: OpenConnections,
+}
+
+/// How many connections a door has open now. Clones count the same door.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OpenConnections(Arc<AtomicUsize>);
+
+/// One of them; leaves the count when dropped.
+struct Counted(OpenConnections);
+
+impl OpenConnections {
+    /// The count.
+    pub(crate) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A door that holds its address and accepts nobody yet.
@@ -193,9 +221,10 @@ impl Acceptor {
         // Answers are small and waited for; a socket that cannot be told so still works.
         let _ = stream.set_nodelay(true);
         let serve = connection::serve(stream, peer, self.connections.clone(), self.idle.clone());
+        let counted = self.plan.connections.enter();
         self.tasks.spawn(async move {
             serve.await;
-            drop(place);
+            drop((place, counted));
         });
     }
 

@@ -12,6 +12,7 @@ use ultrakv_model::Engine;
 use crate::door::blocks::HeldLeases;
 use crate::limits::Limits;
 use crate::process::Processor;
+use crate::server::OpenConnections;
 
 /// The state behind every route.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct AppState {
     pub(crate) limits: Limits,
     /// Blocks that clients of HTTP hold between requests.
     pub(crate) leases: HeldLeases,
+    /// Connections of the main door.
+    pub(crate) connections: OpenConnections,
     /// Cancelled when the node is on its way out.
     pub(crate) draining: CancellationToken,
     /// Runs since the gateway started.

@@ -25,6 +25,11 @@ pub fn describe() {
         Unit::Seconds,
         "Time from a request's head to the head of its answer."
     );
+    describe_histogram!(
+        "kv_cache_request_duration_seconds",
+        Unit::Seconds,
+        "Time from the head of a generating request to the head of its answer."
+    );
     describe_counter!(
         "ultrakv_connections_total",
         Unit::Count,

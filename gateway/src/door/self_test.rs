@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::auth::Caller;
-use crate::extract;
+use crate::extract::JsonOrDefault;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{
@@ -99,7 +99,7 @@ pub(super) struct TestAnswer {
 
 /// Sends real requests through the process path and reports how they fared.
 ///
-/// The first request is cold; every other one repeats a request before it and should be a response hit, the rest share a prefix.
+/// Without a body the test has its default size. The first request is cold; every other one repeats a request before it and should be a response hit, the rest share a prefix.
 #[utoipa::path(
     post,
     path = "/api/v1/kv-cache/test",
@@ -111,7 +111,7 @@ pub(super) async fn test(
     State(state): State<AppState>,
     caller: Caller,
     AnswerBy(deadline): AnswerBy,
-    extract::Json(body): extract::Json<TestBody>,
+    JsonOrDefault(body): JsonOrDefault<TestBody>,
 ) -> Result<Json<TestAnswer>, Problem> {
     in_bounds("iterations", body.iterations, ITERATIONS_MAX)?;
     in_bounds("concurrent", body.concurrent, CONCURRENT_MAX)?;

@@ -39,7 +39,12 @@ pub(super) fn ours(to: &mut Exposition, figures: &Figures) {
             (
                 "ultrakv_http_requests_in_progress",
                 "Requests in progress at the main door.",
-                requests(figures),
+                count(figures.requests_in_progress),
+            ),
+            (
+                "ultrakv_http_connections",
+                "Connections of the main door, idle ones included.",
+                count(figures.connections),
             ),
             (
                 "ultrakv_http_blocks_held",
@@ -170,8 +175,12 @@ pub(super) fn documented(to: &mut Exposition, figures: &Figures) {
         help,
         float(figures.sessions_active()),
     );
-    let help = "Requests in progress at the main door.";
-    to.gauge("system_active_connections", help, requests(figures));
+    let help = "Connections of the main door, idle ones included.";
+    to.gauge(
+        "system_active_connections",
+        help,
+        count(figures.connections),
+    );
 }
 
 fn documented_rates(to: &mut Exposition, stats: &ProcessStats) {
@@ -288,10 +297,6 @@ fn quantiles(to: &mut Exposition, name: &str, help: &str, stats: &LatencyStats) 
     ];
     let sum = stats.mean_ms / 1_000.0 * float(stats.count);
     to.summary(name, help, &quantiles, (sum, stats.count));
-}
-
-fn requests(figures: &Figures) -> f64 {
-    count(figures.requests_in_progress)
 }
 
 fn truth(holds: bool) -> f64 {

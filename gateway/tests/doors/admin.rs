@@ -45,6 +45,12 @@ fn families(text: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn metrics_have_our_names_and_the_documented_ones() {
     let house = House::open(settings()).await;
+    // The client keeps its connection open, and it is counted.
+    let healthy = send(house.http(Method::GET, "/health")).await;
+    assert_eq!(
+        healthy.text().await.expect("a body"),
+        "{\"status\":\"healthy\"}"
+    );
     let answer = send(house.admin(Method::GET, "/metrics")).await;
     assert_eq!(
         answer.headers()["content-type"],
@@ -82,6 +88,7 @@ async fn metrics_have_our_names_and_the_documented_ones() {
     }
     assert!(text.contains("kv_cache_requests_total{status=\"hit\"} 0\n"));
     assert!(text.contains("ultrakv_ready 1\n"));
+    assert!(text.contains("system_active_connections 1\n"), "{text}");
     assert!(text.contains(&format!("kv_cache_memory_limit_bytes {}\n", 64 << 20)));
     let summary = send(house.admin(Method::GET, "/metrics/summary")).await;
     let summary = summary.text().await.expect("the summary");

@@ -9,391 +9,46 @@ mod exists;
 mod frame;
 mod lease;
 mod name;
+mod offer;
 mod range;
+mod single;
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use ultrakv_actors::{BlockPut, Domain, LeasedBlock, Stored};
-use ultrakv_cache::{BlockAddress, BlockHeader, BlockKey, BlockLayout, Pin};
+use serde::Deserialize;
+use ultrakv_actors::{Domain, LeasedBlock};
+use ultrakv_cache::{BlockAddress, BlockKey};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::extract::{Body, Params};
-use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::state::AppState;
 
-use self::name::Target;
-use self::range::Wanted;
-
 pub(crate) use self::lease::HeldLeases;
 
-/// The most blocks one request may name: twice the 128 pages of SGLang's batches, and some.
+/// The most blocks one request may name: eight times the 128 pages of SGLang's batches.
 pub(crate) const BATCH_BLOCKS_MAX: usize = 1_024;
-
-/// The most tokens a block may say it covers.
-const TOKENS_MAX: u32 = 1 << 20;
-
-/// XXH3-64 of the payload, as 16 hexadecimal digits.
-const CHECKSUM: HeaderName = HeaderName::from_static("x-ultrakv-checksum");
-
-/// Tokens the block covers.
-const TOKENS: HeaderName = HeaderName::from_static("x-ultrakv-tokens");
 
 /// The routes of this family.
 pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(get_block, put_block, delete_block))
+        .routes(routes!(
+            single::get_block,
+            single::put_block,
+            single::delete_block
+        ))
         .routes(routes!(exists::exists))
         .routes(routes!(exists::release))
         .routes(routes!(batch::get_blocks))
         .routes(routes!(batch::put_blocks))
 }
 
-/// How a block is to be kept.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// The keys of a batch, in order.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PutParams {
-    /// Tokens the block covers, counted against the token budget; the node's block size when absent.
-    tokens: Option<u32>,
-    /// The name of the block before this one in its chain, so that chains are evicted from their ends.
-    parent: Option<String>,
-    /// `soft`: among the last to be evicted.
-    pin: Option<PinWish>,
-    /// The block is dropped after this time.
-    ttl_ms: Option<u64>,
-}
-
-/// How firmly a client may pin. Hard pins are an operator's.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum PinWish {
-    None,
-    Soft,
-}
-
-/// What became of a block that was offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum PutOutcome {
-    /// It is stored and can be read.
-    Stored,
-    /// The name was taken already; what is stored stays.
-    Known,
-    /// The cache chose not to take it; nothing is wrong with it.
-    NotAdmitted,
-}
-
-/// The answer to a stored block.
-#[derive(Debug, Serialize, ToSchema)]
-struct PutAnswer {
-    /// Whether the name can be read now.
-    stored: bool,
-    /// What became of the offer.
-    outcome: PutOutcome,
-    /// Nodes that hold the block, when this request stored it.
-    copies: Option<u32>,
-}
-
-/// The answer to a removal.
-#[derive(Debug, Serialize, ToSchema)]
-struct DeleteAnswer {
-    /// Whether there was such a block.
-    removed: bool,
-}
-
-/// A block's bytes.
-///
-/// One range of bytes may be asked for with `range`; the checksum is always that of the whole block.
-#[utoipa::path(
-    get,
-    path = "/v1/kv/blocks/{key}",
-    tag = "blocks",
-    params(
-        ("key" = String, Path, description = "The block's name: 1 to 512 bytes of UTF-8, percent-encoded."),
-        ("range" = Option<String>, Header, description = "One range of bytes."),
-        ("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service."),
-    ),
-    responses(
-        (status = 200, description = "The whole block.", content_type = "application/octet-stream", body = Vec<u8>,
-            headers(
-                ("x-ultrakv-tokens" = u32, description = "Tokens the block covers."),
-                ("x-ultrakv-checksum" = String, description = "XXH3-64 of the whole block, 16 hexadecimal digits."),
-            )),
-        (status = 206, description = "The asked part of it.", content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 404, description = "No such block: a miss.", content_type = "application/problem+json",
-            body = inline(crate::problem::ProblemBody)),
-        (status = 416, description = "The block does not have the asked bytes.", content_type = "application/problem+json",
-            body = inline(crate::problem::ProblemBody)),
-    ),
-)]
-async fn get_block(
-    State(state): State<AppState>,
-    target: Target,
-    AnswerBy(deadline): AnswerBy,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let Target {
-        domain, address, ..
-    } = target;
-    let mut found = state.cluster.get(&domain, &[address], deadline).await?;
-    let block = found
-        .pop()
-        .flatten()
-        .filter(|block| is_intact(&address.key, block));
-    let block = block.ok_or_else(block_missing)?;
-    let range = headers
-        .get(header::RANGE)
-        .and_then(|value| value.to_str().ok());
-    answer_block(&block, range)
-}
-
-fn answer_block(block: &LeasedBlock, range: Option<&str>) -> Result<Response, Problem> {
-    let length = block.payload.len();
-    let (status, payload, content_range) = match range::wanted(range, length) {
-        Wanted::Whole => (StatusCode::OK, block.payload.clone(), None),
-        Wanted::Part(part) => {
-            let told = format!(
-                "bytes {}-{}/{length}",
-                part.start,
-                part.end.saturating_sub(1)
-            );
-            (
-                StatusCode::PARTIAL_CONTENT,
-                block.payload.slice(part),
-                Some(told),
-            )
-        }
-        Wanted::Unsatisfiable => {
-            let told = format!("the block has {length} bytes");
-            let size = HeaderValue::from_str(&format!("bytes */{length}"));
-            return Err(Problem::new(
-                StatusCode::RANGE_NOT_SATISFIABLE,
-                "range_unsatisfiable",
-                told,
-            )
-            .hint("ask for bytes that the block has")
-            .header(
-                header::CONTENT_RANGE,
-                size.unwrap_or(HeaderValue::from_static("bytes */*")),
-            ));
-        }
-    };
-    let checksum = format!("{:016x}", xxh3_64(&block.payload));
-    let mut response = (status, payload).into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(TOKENS, HeaderValue::from(block.header.tokens));
-    for (name, value) in [
-        (CHECKSUM, Some(checksum)),
-        (header::CONTENT_RANGE, content_range),
-    ] {
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    Ok(response)
-}
-
-/// Stores a block under a name.
-///
-/// The first to store a name decides what it holds: storing it again changes nothing and answers `known`.
-#[utoipa::path(
-    put,
-    path = "/v1/kv/blocks/{key}",
-    tag = "blocks",
-    params(
-        ("key" = String, Path, description = "The block's name: 1 to 512 bytes of UTF-8, percent-encoded."),
-        ("x-ultrakv-checksum" = Option<String>, Header,
-            description = "XXH3-64 of the body, 16 hexadecimal digits; verified when sent."),
-        ("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service."),
-        ("tokens" = Option<u32>, Query, maximum = 1_048_576,
-            description = "Tokens the block covers, counted against the token budget; the node's block size when absent."),
-        ("parent" = Option<String>, Query,
-            description = "The name of the block before this one in its chain, so that chains are evicted from their ends."),
-        ("pin" = inline(Option<PinWish>), Query, description = "`soft`: among the last to be evicted."),
-        ("ttl_ms" = Option<u64>, Query, description = "The block is dropped after this time."),
-    ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The block's bytes, at least one."),
-    responses(
-        (status = 201, description = "Stored by this request.", body = PutAnswer),
-        (status = 200, description = "Not stored by this request; `outcome` says why.", body = PutAnswer),
-        (status = 507, description = "No room: everything else is leased or pinned.",
-            content_type = "application/problem+json", body = inline(crate::problem::ProblemBody)),
-    ),
-)]
-async fn put_block(
-    State(state): State<AppState>,
-    target: Target,
-    AnswerBy(deadline): AnswerBy,
-    Params(params): Params<PutParams>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let checksum = headers.get(CHECKSUM).map(parse_checksum).transpose()?;
-    if let Some(parent) = &params.parent {
-        name::check(parent.as_bytes(), "parent")?;
-    }
-    let offer = Offer {
-        name: target.name.as_bytes(),
-        parent: params.parent.as_deref().map(str::as_bytes),
-        tokens: params.tokens.unwrap_or(state.settings.cache.block_tokens),
-        checksum,
-        payload: body.bytes.clone(),
-        pin: params.pin.unwrap_or(PinWish::None),
-        ttl_ms: params.ttl_ms,
-    };
-    let put = offer.seal(&target.domain)?;
-    let stored = state.cluster.put(&target.domain, put, deadline).await?;
-    let answer = PutAnswer::from(stored);
-    let status = match answer.outcome {
-        PutOutcome::Stored => StatusCode::CREATED,
-        PutOutcome::Known | PutOutcome::NotAdmitted => StatusCode::OK,
-    };
-    Ok((status, axum::Json(answer)).into_response())
-}
-
-/// Drops a block. Readers that have it on lease keep it until they are done.
-#[utoipa::path(
-    delete,
-    path = "/v1/kv/blocks/{key}",
-    tag = "blocks",
-    params(
-        ("key" = String, Path, description = "The block's name: 1 to 512 bytes of UTF-8, percent-encoded."),
-        ("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service."),
-    ),
-    responses((status = 200, description = "It is gone, whether or not it was there.", body = DeleteAnswer)),
-)]
-async fn delete_block(
-    State(state): State<AppState>,
-    target: Target,
-    AnswerBy(deadline): AnswerBy,
-) -> Result<axum::Json<DeleteAnswer>, Problem> {
-    let Target {
-        domain, address, ..
-    } = target;
-    let removed = state.cluster.remove(&domain, &[address], deadline).await?;
-    Ok(axum::Json(DeleteAnswer {
-        removed: removed > 0,
-    }))
-}
-
-/// A block as it is offered, by whichever route.
-struct Offer<'a> {
-    name: &'a [u8],
-    parent: Option<&'a [u8]>,
-    tokens: u32,
-    checksum: Option<u64>,
-    payload: Bytes,
-    pin: PinWish,
-    ttl_ms: Option<u64>,
-}
-
-impl Offer<'_> {
-    /// Checks what was offered and ties it to its key.
-    fn seal(self, domain: &Domain) -> Result<BlockPut, Problem> {
-        if self.payload.is_empty() {
-            return Err(
-                Problem::bad_request("block_empty", "a block has at least one byte")
-                    .hint("send the block's bytes as the body"),
-            );
-        }
-        if self.tokens > TOKENS_MAX {
-            let told = format!("a block covers at most {TOKENS_MAX} tokens");
-            return Err(Problem::bad_request("tokens_invalid", told)
-                .hint("send the number of tokens of this one block")
-                .param("tokens"));
-        }
-        if self
-            .checksum
-            .is_some_and(|checksum| checksum != xxh3_64(&self.payload))
-        {
-            return Err(checksum_mismatch());
-        }
-        let address = name::address(domain, self.name);
-        let header = BlockHeader::seal(
-            BlockLayout::OPAQUE,
-            self.tokens,
-            &address.key,
-            &self.payload,
-        );
-        Ok(BlockPut {
-            address,
-            parent: self.parent.map(|parent| name::key(domain, parent)),
-            header,
-            payload: self.payload,
-            pin: match self.pin {
-                PinWish::None => Pin::None,
-                PinWish::Soft => Pin::Soft,
-            },
-            ttl_ms: self.ttl_ms,
-        })
-    }
-}
-
-impl From<Stored> for PutAnswer {
-    fn from(stored: Stored) -> Self {
-        let (outcome, copies) = match stored {
-            Stored::Copies(copies) => (PutOutcome::Stored, Some(copies)),
-            Stored::Known => (PutOutcome::Known, None),
-            Stored::NotAdmitted => (PutOutcome::NotAdmitted, None),
-        };
-        Self {
-            stored: outcome != PutOutcome::NotAdmitted,
-            outcome,
-            copies,
-        }
-    }
-}
-
-fn parse_checksum(value: &HeaderValue) -> Result<u64, Problem> {
-    let digits = value.to_str().ok().filter(|digits| digits.len() == 16);
-    let parsed = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    parsed.ok_or_else(|| {
-        Problem::bad_request(
-            "checksum_invalid",
-            "the checksum is not 16 hexadecimal digits",
-        )
-        .hint("send XXH3-64 of the body as 16 hexadecimal digits, or no checksum")
-        .param(CHECKSUM.as_str())
-    })
-}
-
-fn checksum_mismatch() -> Problem {
-    Problem::bad_request(
-        "checksum_mismatch",
-        "the bytes that arrived do not have the sent checksum",
-    )
-    .hint("send the block again; if it persists, compare the client's XXH3-64 with ours")
-    .documented_as("E004")
-}
-
-/// Whether a block is what was stored under its key. Doubt about a block is a miss.
-fn is_intact(key: &BlockKey, block: &LeasedBlock) -> bool {
-    let intact = block.header.verify(key, &block.payload);
-    if !intact {
-        metrics::counter!("ultrakv_blocks_corrupt_total").increment(1);
-        tracing::error!(
-            ?key,
-            "a block's checksum does not hold; it is treated as missing"
-        );
-    }
-    intact
-}
-
-fn block_missing() -> Problem {
-    Problem::not_found("block_missing", "no block of that name is cached")
-        .hint("a miss is normal: compute the block, and store it for the next time")
-        .documented_as("E002")
+struct KeysBody {
+    /// Names of blocks, 1 to 1 024.
+    #[schema(min_items = 1, max_items = 1024, example = json!(["layer-0/block-7", "layer-0/block-8"]))]
+    keys: Vec<String>,
 }
 
 /// Refuses batches out of bounds.
@@ -413,18 +68,21 @@ fn check_batch(keys: &[String]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The keys of a batch, in order.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct KeysBody {
-    /// Names of blocks, 1 to 1 024.
-    #[schema(min_items = 1, max_items = 1024, example = json!(["layer-0/block-7", "layer-0/block-8"]))]
-    keys: Vec<String>,
-}
-
 /// Every route of this family that reads keys reads them like this.
 fn addresses(domain: &Domain, keys: &[String]) -> Vec<BlockAddress> {
     keys.iter()
         .map(|key| name::address(domain, key.as_bytes()))
         .collect()
+}
+/// Whether a block is what was stored under its key. Doubt about a block is a miss.
+fn is_intact(key: &BlockKey, block: &LeasedBlock) -> bool {
+    let intact = block.header.verify(key, &block.payload);
+    if !intact {
+        metrics::counter!("ultrakv_blocks_corrupt_total").increment(1);
+        tracing::error!(
+            ?key,
+            "a block's checksum does not hold; it is treated as missing"
+        );
+    }
+    intact
 }

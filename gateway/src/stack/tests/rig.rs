@@ -138,6 +138,7 @@ impl Rig {
             connections_max: plan.connections_max,
             header_timeout: plan.header_timeout,
             request_timeout: plan.request_timeout,
+            connections: crate::server::OpenConnections::default(),
         });
         let door = bound
             .expect("a free port")
