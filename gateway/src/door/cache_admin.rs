@@ -51,10 +51,7 @@ async fn stats(
         ));
     }
     let service = state.processor.services().stats(&caller.service).await;
-    Ok(Json(StatsAnswer {
-        service,
-        ..StatsAnswer::from(&figures)
-    }))
+    Ok(Json(StatsAnswer::from(&figures).of(service)))
 }
 
 /// Clears the caller's cache.

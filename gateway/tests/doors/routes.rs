@@ -1,5 +1,9 @@
 //! What is documented is what is served.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -95,28 +99,82 @@ async fn every_documented_route_is_served() {
     }
 }
 
-/// A route exists only through `routes!`, which documents it. This reads the sources because axum does not list its routes.
-#[test]
-fn no_route_is_served_without_its_documentation() {
-    fn check(folder: &std::path::Path) {
-        for entry in std::fs::read_dir(folder).expect("the folder is readable") {
+/// Every source of the gateway but its tests, with its path.
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).expect("the folder is readable") {
             let path = entry.expect("the entry is readable").path();
+            let shown = path.display().to_string();
             if path.is_dir() {
-                check(&path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("the source is readable");
-            let is_test = path.to_string_lossy().contains("/tests");
-            for way in [".route(", ".route_service(", ".nest_service(", ".nest("] {
-                assert!(
-                    is_test || !text.contains(way),
-                    "{} uses {way}",
-                    path.display()
-                );
+                walk(&path, found);
+            } else if !shown.contains("/tests") {
+                found.push((
+                    shown,
+                    fs::read_to_string(&path).expect("the source is readable"),
+                ));
             }
         }
     }
-    check(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut found = Vec::new();
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    assert!(!found.is_empty());
+    found
+}
+
+/// A route exists only through `routes!`, which documents it. This reads the sources because axum does not list its routes.
+#[test]
+fn no_route_is_served_without_its_documentation() {
+    for (path, text) in sources() {
+        for way in [".route(", ".route_service(", ".nest_service(", ".nest("] {
+            assert!(!text.contains(way), "{path} uses {way}");
+        }
+    }
+}
+
+/// The name of the schema of the type that follows a derive: the one it is given, or its own.
+fn schema_name(after_derive: &str) -> String {
+    let alphanumeric = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect()
+    };
+    for line in after_derive.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("#[schema(as = ") {
+            return alphanumeric(name);
+        }
+        let item = line.trim_start_matches(|symbol| symbol != ' ').trim_start();
+        let item = if line.starts_with("pub") { item } else { line };
+        if let Some(name) = item
+            .strip_prefix("struct ")
+            .or_else(|| item.strip_prefix("enum "))
+        {
+            return alphanumeric(name);
+        }
+    }
+    String::new()
+}
+
+/// Two types of one name would be one schema, and the document would describe only one of them.
+#[test]
+fn no_two_types_share_a_schema() {
+    let mut homes: BTreeMap<String, String> = BTreeMap::new();
+    for (path, text) in sources() {
+        for rest in text.split("#[derive(").skip(1) {
+            let (derives, after) = rest.split_once(")]").unwrap_or_default();
+            if !derives.contains("ToSchema") {
+                continue;
+            }
+            let name = schema_name(after);
+            assert!(!name.is_empty(), "a schema without a name in {path}");
+            if let Some(other) = homes.insert(name.clone(), path.clone()) {
+                panic!("{name} is a schema of {other} and of {path}");
+            }
+        }
+    }
+    assert!(homes.len() > 20, "{homes:?}");
 }
 
 #[tokio::test]

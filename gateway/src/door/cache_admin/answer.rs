@@ -36,9 +36,9 @@ pub(super) struct StatsAnswer {
     /// Seconds since the gateway started.
     uptime_seconds: f64,
     /// The calling service's own part, since its actor started; null when that does not answer.
-    pub(super) service: Option<ServiceStats>,
+    service: Option<ServiceStats>,
     /// The process path in detail.
-    process: ProcessAnswer,
+    process: ProcessFigures,
     /// Blocks and entries in detail.
     cache: CacheAnswer,
     /// Memory in detail.
@@ -47,8 +47,7 @@ pub(super) struct StatsAnswer {
 
 /// The process path.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ProcessFigures)]
-pub(super) struct ProcessAnswer {
+pub(super) struct ProcessFigures {
     /// Requests that continued from a cached prefix.
     prefix_hits: u64,
     /// Requests that shared the answer of an equal request in progress.
@@ -228,7 +227,7 @@ impl From<&Figures> for StatsAnswer {
             throughput_rps: process.throughput_rps,
             uptime_seconds: figures.uptime_seconds,
             service: None,
-            process: ProcessAnswer {
+            process: ProcessFigures {
                 prefix_hits: process.prefix_hits,
                 coalesced_requests: process.coalesced_requests,
                 misses: process.misses,
@@ -245,6 +244,13 @@ impl From<&Figures> for StatsAnswer {
             cache: CacheAnswer::from(figures),
             memory: MemoryAnswer::from(figures),
         }
+    }
+}
+
+impl StatsAnswer {
+    /// The same with the calling service's own part.
+    pub(super) fn of(self, service: Option<ServiceStats>) -> Self {
+        Self { service, ..self }
     }
 }
 
