@@ -362,33 +362,3 @@ fn every_chapter_of_the_book_is_in_its_contents() {
         .collect();
     assert_none("chapters missing from docs/README.md", &found);
 }
-
-#[test]
-fn the_configuration_chapter_names_every_key() {
-    fn walk(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
-        let properties = schema
-            .get("properties")
-            .and_then(serde_json::Value::as_object);
-        for (name, value) in properties.into_iter().flatten() {
-            let path = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}.{name}")
-            };
-            if value.get("properties").is_some() {
-                walk(&path, value, found);
-            } else {
-                found.push(path);
-            }
-        }
-    }
-    let limit = std::time::Duration::from_secs(30);
-    let said = ultrakv_tests::ultrakv(&["config", "schema"], &[], limit).expect("it runs");
-    let schema = serde_json::from_str(&said.out).expect("the schema is JSON");
-    let mut keys = Vec::new();
-    walk("", &schema, &mut keys);
-    assert!(keys.len() > 40, "{keys:?}");
-    let chapter = fs::read_to_string(root().join("docs/configuration.md")).expect("the chapter");
-    keys.retain(|key| !chapter.contains(&format!("| `{key}` |")));
-    assert_none("keys that docs/configuration.md lacks", &keys);
-}
