@@ -70,6 +70,8 @@ struct Player {
     trace: Vec<Effect>,
     /// What the commit or abort being played names.
     named: ReservationId,
+    /// Reservations whose domain was purged.
+    doomed: BTreeSet<ReservationId>,
 }
 
 fn end_of(now: Now, ttl_ms: Option<u64>) -> Now {
@@ -109,6 +111,7 @@ impl Player {
             resident: BTreeSet::new(),
             trace: Vec::new(),
             named: ReservationId(0),
+            doomed: BTreeSet::new(),
         }
     }
 

@@ -185,6 +185,18 @@ impl Player {
             ));
             return;
         };
+        let is_refused = matches!(
+            effect,
+            Effect::Refused {
+                why: PutRefusal::Gone,
+                ..
+            }
+        );
+        assert_eq!(
+            is_refused,
+            self.doomed.contains(&id),
+            "late writes are harmless"
+        );
         assert_eq!(
             matches!(effect, Effect::Known { .. }),
             self.blocks.contains_key(&of) && !matches!(effect, Effect::Refused { .. })
@@ -208,6 +220,11 @@ impl Player {
             panic!("{step:?} {effect:?}")
         };
         self.blocks.retain(|_, block| block.arena != *arena);
+        let doomed = self
+            .reservations
+            .iter()
+            .filter(|(_, (_, _, held))| held.arena == *arena);
+        self.doomed.extend(doomed.map(|(id, _)| *id));
         let stored = self.entries.len();
         self.entries.retain(|(domain, _), _| domain != arena);
         assert_eq!(
