@@ -15,6 +15,10 @@ use crate::state::AppState;
 /// How long gathering may take. A shard that does not answer in this time is itself a finding.
 const GATHER_TIME: Duration = Duration::from_secs(2);
 
+/// How many gather at the same time; the others wait. Health asks for no token, so without this bound whoever floods it would
+/// take the shards' places for orders, and a healthy node would look ill.
+pub(crate) const GATHERERS_MAX: usize = 8;
+
 /// Everything that is shown of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
@@ -45,8 +49,11 @@ pub(crate) struct Figures {
 impl Figures {
     /// Gathers them.
     pub(crate) async fn gather(state: &AppState) -> Self {
+        // The semaphore is never closed, and waiting is bounded by the request's own time.
+        let place = state.gatherers.acquire().await.ok();
         let deadline = state.clock.deadline(GATHER_TIME);
         let shards = state.cluster.stats(deadline).await.ok();
+        drop(place);
         let mut checks = state.cluster.readiness();
         checks.push(Check {
             name: "shards",

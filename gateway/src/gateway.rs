@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use ultrakv_actors::Node;
@@ -23,6 +24,7 @@ use crate::auth::tokens::{self, TokenFileError, Tokens};
 use crate::auth::{Access, Door};
 use crate::door;
 use crate::door::blocks::HeldLeases;
+use crate::figures::GATHERERS_MAX;
 use crate::limits::{self, Limits};
 use crate::openapi;
 use crate::process::Processor;
@@ -190,6 +192,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         limits: limits.clone(),
         leases: HeldLeases::new(clock.clone()),
         connections,
+        gatherers: Arc::new(Semaphore::new(GATHERERS_MAX)),
         draining: draining.clone(),
         uptime: clock.stopwatch(),
     };

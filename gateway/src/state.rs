@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use ultrakv_actors::clock::{Clock, Stopwatch};
 use ultrakv_cluster::ClusterHandle;
@@ -37,6 +38,8 @@ pub struct AppState {
     pub(crate) leases: HeldLeases,
     /// Connections of the main door.
     pub(crate) connections: OpenConnections,
+    /// Places for those who gather figures.
+    pub(crate) gatherers: Arc<Semaphore>,
     /// Cancelled when the node is on its way out.
     pub(crate) draining: CancellationToken,
     /// Runs since the gateway started.

@@ -46,6 +46,18 @@ async fn a_cold_cache_is_healthy() {
 }
 
 #[tokio::test]
+async fn a_flood_of_probes_does_not_make_a_healthy_node_look_ill() {
+    let house = House::open(settings()).await;
+    let probes = (0..300).map(|_| send(house.http(Method::GET, "/health")));
+    let answers = futures::future::join_all(probes).await;
+    let ill = answers
+        .iter()
+        .filter(|answer| answer.status() != 200)
+        .count();
+    assert_eq!(ill, 0, "of 300 probes");
+}
+
+#[tokio::test]
 async fn clear_drops_what_the_callers_service_stored_and_nothing_else() {
     let house = House::open(settings()).await;
     let block = |method: Method, service: &str| {
