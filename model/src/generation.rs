@@ -153,39 +153,41 @@ impl Generation {
             return Err(RestoreError::Late);
         }
         let geometry = self.engine.shared.geometry;
-        let usable = blocks
-            .iter()
-            .map(AsRef::as_ref)
-            .take((self.prompt_tokens - 1) / geometry.block_tokens);
+        let count = blocks
+            .len()
+            .min((self.prompt_tokens - 1) / geometry.block_tokens);
+        let usable: Vec<&[u8]> = blocks.iter().map(AsRef::as_ref).take(count).collect();
         let expected = geometry.block_bytes();
-        if let Some((index, block)) = usable
-            .clone()
-            .enumerate()
-            .find(|(_, block)| block.len() != expected)
-        {
+        let wrong = |block: &&[u8]| block.len() != expected;
+        if let Some((index, block)) = usable.iter().enumerate().find(|(_, block)| wrong(block)) {
             return Err(RestoreError::WrongSize {
                 index,
                 bytes: block.len(),
                 expected,
             });
         }
-        let count = usable.len();
-        usable.for_each(|block| self.kv.push(block));
+        self.engine.shared.pool.install(|| self.kv.restore(&usable));
         self.filled = count * geometry.block_tokens;
         self.next_sealed = count;
         Ok(self.filled)
     }
 
-    /// Computes the next chunk of the prompt: whole blocks, the last one as far as the prompt goes. Once
-    /// it is done, further calls do nothing.
+    /// Computes the next chunk of the prompt: whole blocks of at least 64 tokens together, the last chunk
+    /// as far as the prompt goes. Once it is done, further calls do nothing.
     ///
     /// # Errors
     /// [`ComputeError`] if the tensor library fails; the generation is of no more use then.
     pub fn prefill(&mut self) -> Result<PrefillStep, ComputeError> {
-        if self.filled < self.prompt_tokens {
+        let rest = self.prompt_tokens - self.filled.min(self.prompt_tokens);
+        if rest > 0 {
             let chunk = CHUNK_TOKENS_MIN.next_multiple_of(self.engine.shared.geometry.block_tokens);
-            let end = (self.filled / chunk + 1) * chunk;
-            self.compute(end.min(self.prompt_tokens), self.prompt_tokens)?;
+            // A short end comes along: alone it would read all weights once more.
+            let rows = if rest < chunk + chunk / 2 {
+                rest
+            } else {
+                chunk
+            };
+            self.compute(self.filled + rows, self.prompt_tokens)?;
         }
         if self.filled < self.prompt_tokens {
             return Ok(PrefillStep::Chunk {

@@ -8,10 +8,11 @@
     reason = "offsets are computed from the geometry that the blocks were allocated with"
 )]
 
-use bytemuck::{NoUninit, Pod};
-use half::slice::HalfFloatSliceExt;
+use bytemuck::NoUninit;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 use ultrakv_cache::Dtype;
 
 use crate::kernel::HeadBlocks;
@@ -116,15 +117,12 @@ impl KvBlocks {
         }
     }
 
-    /// Appends a block whose payload has the right length.
-    pub(crate) fn push(&mut self, payload: &[u8]) {
-        let mut block = vec![0.0; self.geometry.block_floats()];
-        match self.geometry.dtype {
-            Dtype::F32 => block = from_little_endian(payload),
-            Dtype::F16 => from_little_endian::<f16>(payload).convert_to_f32_slice(&mut block),
-            Dtype::Bf16 => from_little_endian::<bf16>(payload).convert_to_f32_slice(&mut block),
-        }
-        self.blocks.push(block.into_boxed_slice());
+    /// Appends blocks whose payloads have the right length. Copying is bound by memory, and new memory by
+    /// the system handing out pages, so blocks are copied in parallel.
+    pub(crate) fn restore(&mut self, payloads: &[&[u8]]) {
+        let dtype = self.geometry.dtype;
+        let blocks = payloads.par_iter().map(|payload| numbers(payload, dtype));
+        self.blocks.par_extend(blocks);
     }
 
     /// The payload of a block, little-endian in the geometry's number format. Exact, because numbers were
@@ -139,28 +137,44 @@ impl KvBlocks {
     }
 }
 
+/// The numbers of a payload.
+fn numbers(payload: &[u8], dtype: Dtype) -> Box<[f32]> {
+    match dtype {
+        Dtype::F32 => payload
+            .as_chunks()
+            .0
+            .iter()
+            .map(|x| f32::from_le_bytes(*x))
+            .collect(),
+        Dtype::F16 => halves(payload)
+            .reinterpret_cast::<f16>()
+            .to_f32_vec()
+            .into(),
+        Dtype::Bf16 => halves(payload)
+            .reinterpret_cast::<bf16>()
+            .to_f32_vec()
+            .into(),
+    }
+}
+
+fn halves(payload: &[u8]) -> Vec<u16> {
+    payload
+        .as_chunks()
+        .0
+        .iter()
+        .map(|x| u16::from_le_bytes(*x))
+        .collect()
+}
+
 /// The bytes of numbers, least significant first; one copy on little-endian machines.
 fn to_little_endian<T: NoUninit>(numbers: &[T]) -> Vec<u8> {
     let mut bytes = bytemuck::cast_slice(numbers).to_vec();
-    swap_on_big_endian::<T>(&mut bytes);
-    bytes
-}
-
-/// The numbers of bytes, least significant first; one copy on little-endian machines.
-fn from_little_endian<T: Pod>(bytes: &[u8]) -> Vec<T> {
-    let mut numbers = vec![T::zeroed(); bytes.len() / size_of::<T>()];
-    let slots: &mut [u8] = bytemuck::cast_slice_mut(&mut numbers);
-    slots.copy_from_slice(bytes);
-    swap_on_big_endian::<T>(slots);
-    numbers
-}
-
-fn swap_on_big_endian<T>(bytes: &mut [u8]) {
     if cfg!(target_endian = "big") {
         bytes
             .chunks_exact_mut(size_of::<T>())
             .for_each(<[u8]>::reverse);
     }
+    bytes
 }
 
 /// Rounds numbers to what the format can hold, to nearest, ties to even. `F16` saturates at its largest
@@ -231,7 +245,7 @@ mod tests {
             let payload = kv.payload(0);
             assert_eq!(payload.len(), geometry(dtype).block_bytes());
             let mut other = KvBlocks::new(geometry(dtype));
-            other.push(&payload);
+            other.restore(&[&payload]);
             assert_eq!(other.blocks, kv.blocks);
             assert!(kv.blocks[0].iter().all(|x| x.is_finite()));
         }
