@@ -9,6 +9,7 @@ use crate::event::{Pin, Ticket};
 use crate::forest::BlockId;
 use crate::lease::Holding;
 use crate::policy::Policy;
+use crate::shard::rank_of;
 use crate::time::Now;
 
 /// What something new takes.
@@ -46,15 +47,26 @@ impl Shard {
 
     /// Evicts the next victim; answers its bytes and tokens.
     pub(super) fn evict_block(&mut self, spared: Option<BlockId>) -> Option<(u64, u64)> {
-        let forest = &self.forest;
-        let id = self
-            .policy
-            .victim(|id| forest.is_leaf(id))
-            .filter(|id| Some(*id) != spared)?;
+        let id = self.victim(spared)?;
         let (bytes, tokens) = (self.usage.bytes, self.usage.tokens);
         self.drop_block(id, true);
         self.counted.evicted += 1;
         Some((bytes - self.usage.bytes, tokens - self.usage.tokens))
+    }
+
+    /// The block to go next, other than `spared`. It stands aside for this one search: were it just passed over, the coldest
+    /// leaf could never be continued in a full shard, though others could go.
+    fn victim(&mut self, spared: Option<BlockId>) -> Option<BlockId> {
+        let forest = &self.forest;
+        let coldest = self.policy.victim(|id| forest.is_leaf(id))?;
+        if Some(coldest) != spared {
+            return Some(coldest);
+        }
+        self.policy.suspend(coldest);
+        let other = self.policy.victim(|id| forest.is_leaf(id));
+        let rank = rank_of(self.table.records[coldest.0].pin());
+        self.policy.resume(coldest, rank);
+        other
     }
 
     /// Evicts the cached entry least recently used; answers its bytes.

@@ -39,11 +39,13 @@ impl Model {
                     .values()
                     .all(|other| other.parent != Some(number))
             };
-            let coldest = self.blocks.iter().filter(|(number, _)| is_leaf(**number));
+            let others = self.blocks.iter();
+            let others = others.filter(|(number, _)| Some(**number) != parent);
+            let coldest = others.filter(|(number, _)| is_leaf(**number));
             let victim = coldest
                 .min_by_key(|(_, block)| block.used)
                 .map(|(number, _)| *number);
-            match victim.filter(|victim| Some(*victim) != parent) {
+            match victim {
                 Some(victim) => self.blocks.remove(&victim),
                 None => return false,
             };
