@@ -163,10 +163,11 @@ impl Forest {
             return;
         }
         self.vertices[id].set_ghost(true);
-        if vertex.path != NONE {
+        let Vertex { path, offset, .. } = self.vertices[id];
+        if path != NONE {
             // Descendants on the path prove only what lies after the hole. An offset of u16::MAX is its path's last.
-            let floor = &mut self.paths[vertex.path].floor;
-            *floor = (*floor).max(vertex.offset.saturating_add(1));
+            let floor = &mut self.paths[path].floor;
+            *floor = (*floor).max(offset.saturating_add(1));
         }
     }
 
@@ -305,17 +306,27 @@ impl Forest {
         let Vertex { key, path, .. } = self.vertices[id];
         self.index.remove(&key, id);
         if path != NONE {
-            match self.paths[path].others.checked_sub(1) {
-                Some(others) => self.paths[path].others = others,
-                None => {
-                    self.paths[path].head = self.path_free;
-                    self.path_free = path;
-                }
-            }
+            self.leave(path, id);
         }
         self.vertices[id] = Vertex::default();
         self.vertices[id].parent = self.free;
         self.free = id;
+    }
+
+    /// Takes `id` off its path. A path of one proves nothing, so its last member leaves too: else every block whose child
+    /// went would keep the memory of a path. Only the head is known by number; another last one keeps its path until it goes.
+    fn leave(&mut self, path: u32, id: u32) {
+        let Path { head, others, .. } = self.paths[path];
+        let is_last_known = others == 1 && head != id && self.vertices[head].path == path;
+        if is_last_known {
+            self.vertices[head].path = NONE;
+        }
+        if is_last_known || others == 0 {
+            self.paths[path].head = self.path_free;
+            self.path_free = path;
+        } else {
+            self.paths[path].others = others - 1;
+        }
     }
 
     fn allocate_path(&mut self) -> u32 {

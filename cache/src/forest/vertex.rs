@@ -64,7 +64,7 @@ impl Default for Vertex {
 /// Blocks that were stored one after another, each the first child of the one before: a chain without branches.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Path {
-    /// The vertex at offset 0. Meaningful while `floor` is 0; next free path in a free one.
+    /// The vertex at offset 0, as long as that is on the path, which it is while `floor` is 0; next free path in a free one.
     pub(crate) head: u32,
     /// Members at or above this offset have all members from it up to themselves present.
     pub(crate) floor: u16,
