@@ -15,6 +15,9 @@ use crate::time::Now;
 /// Blocks longer than this are refused; 256 TiB, so that six bytes hold a length.
 pub(crate) const PAYLOAD_BYTES_MAX: u64 = (1 << 48) - 1;
 
+/// The first instant that a record cannot tell from never: 8 900 years of milliseconds.
+pub(crate) const NEVER: Now = Now(PAYLOAD_BYTES_MAX);
+
 /// Leases one block can have at a time; more are refused as if the block were absent.
 pub(crate) const LEASES_A_BLOCK_MAX: u16 = u16::MAX;
 

@@ -6,7 +6,7 @@ use crate::event::{ArenaId, Pin, ReservationId, ReserveBlock, Ticket};
 use crate::forest::{BlockId, Inserted};
 use crate::key::BlockKey;
 use crate::policy::{Policy, Rank};
-use crate::record::{NewRecord, PAYLOAD_BYTES_MAX};
+use crate::record::{NEVER, NewRecord, PAYLOAD_BYTES_MAX};
 use crate::reservation::Reservation;
 use crate::shard::room::Need;
 use crate::shard::{count, rank_of};
@@ -231,7 +231,7 @@ impl Shard {
             extents,
             arena: *arena,
             pin: block.retain.pin,
-            expires: (expires < Now(u64::MAX)).then_some(expires),
+            expires: (expires < NEVER).then_some(expires),
         };
         self.table.put(id, &new);
         self.timed_blocks += u64::from(new.expires.is_some());

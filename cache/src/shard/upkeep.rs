@@ -127,7 +127,9 @@ impl Shard {
             } else if self.usage.pin_bytes > budget.pin_bytes_max {
                 false
             } else {
-                self.evict_block(None).is_some() || self.evict_entry(None).is_some()
+                // Entries have no tokens and are no blocks: for those limits none has to go.
+                let lacks_bytes = self.usage.bytes > budget.bytes_max;
+                self.evict_block(None).is_some() || lacks_bytes && self.evict_entry(None).is_some()
             };
             if !evicted {
                 return false;

@@ -335,3 +335,71 @@ fn time_never_goes_back() {
     walk.now = Now(0);
     assert!(!walk.holds(1));
 }
+
+#[test]
+fn a_resize_that_tokens_refuse_evicts_no_entries() {
+    let mut walk = Walk::pages(32);
+    assert_eq!(walk.put(Walk::block(1, 1)), STORED);
+    let _reader = walk.get(1, Term::Held).unwrap();
+    let put = EntryPut {
+        domain: ARENA,
+        key: Box::from(&b"answer"[..]),
+        value: (&[7; 10][..]).into(),
+        class: EntryClass::Cached,
+        ttl_ms: None,
+        only_if: OnlyIf::Always,
+    };
+    walk.event(Event::EntryPut {
+        ticket: TICKET,
+        put,
+    });
+    let budget = Budget {
+        tokens_max: Some(15),
+        ..walk.shard.stats().budget
+    };
+    let resized = walk.event(Event::Resize {
+        ticket: TICKET,
+        budget,
+    });
+    assert!(matches!(
+        resized[..],
+        [Effect::Resized { applied: false, .. }]
+    ));
+    assert_eq!(walk.shard.stats().entries, 1);
+}
+
+#[test]
+fn times_that_no_record_can_hold_are_never() {
+    let mut walk = Walk::pages(8);
+    for (number, ttl_ms) in [(1, u64::MAX), (2, 1 << 50), (3, (1 << 48) - 1 - 1_000)] {
+        let retain = Retain {
+            pin: Pin::None,
+            ttl_ms: Some(ttl_ms),
+        };
+        assert_eq!(
+            walk.put(ReserveBlock {
+                retain,
+                ..Walk::block(number, 1)
+            }),
+            STORED
+        );
+    }
+    assert_eq!(walk.shard.timed_blocks, 0, "nothing to sweep for");
+    walk.later(1 << 40);
+    walk.event(Event::Tick);
+    assert!((1..=3).all(|number| walk.holds(number)));
+}
+
+#[test]
+fn parts_of_any_limit_are_exact() {
+    for max in [0, 1, 999, 1_000, 1_001, 123_456_789, u64::MAX - 1, u64::MAX] {
+        for per_mille in [0, 1, 499, 900, 999, 1_000] {
+            let exact = u128::from(max) * u128::from(per_mille) / 1_000;
+            assert_eq!(
+                u128::from(part(max, per_mille)),
+                exact,
+                "{per_mille} of {max}"
+            );
+        }
+    }
+}
