@@ -6,14 +6,18 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Budget, Location, Spanned};
 
 use crate::key::SERVICES_SECTION;
 use crate::problem::{Origin, Problem};
-use crate::source::{Heard, Layer, Place, Target};
+use crate::source::{Heard, Layer, Place, Target, shown};
 
 /// More keys than a settings file can mean; services are the only open-ended mapping.
 const ENTRIES_MAX: usize = 10_000;
+
+/// More levels than settings have (a service's key is at the third), and few enough for any thread's stack: the parser's own
+/// limit of 64 takes two mebibytes in an unoptimised build.
+const LEVELS_MAX: usize = 16;
 
 /// One vertex of the tree.
 enum Node {
@@ -40,7 +44,9 @@ struct Reader<'a> {
 /// Reads `text`, which came from the file `name`.
 pub(crate) fn read(name: &str, text: &str, layer: Layer, heard: &mut Heard) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let options = serde_saphyr::options! { with_snippet: false };
+    let mut budget = Budget::default();
+    budget.max_depth = LEVELS_MAX;
+    let options = serde_saphyr::options! { with_snippet: false, budget: Some(budget) };
     match serde_saphyr::from_str_with_options::<Option<Spanned<Node>>>(text, options) {
         Ok(Some(root)) => Reader {
             name,
@@ -76,10 +82,12 @@ fn plain_reason(error: &serde_saphyr::Error) -> String {
     let text = text.lines().next().unwrap_or("is not YAML");
     let text = text.split(" at line ").next().unwrap_or(text);
     let text = text.strip_prefix("error: ").unwrap_or(text);
-    format!(
-        "is not valid YAML: {}",
-        text.trim_end_matches([':', ',', '.', ' '])
-    )
+    if text.contains("Depth { depth") {
+        return format!("is nested more than {LEVELS_MAX} levels deep");
+    }
+    // The parser repeats what it cannot read, however long.
+    let text = shown(text.trim_end_matches([':', ',', '.', ' ']));
+    format!("is not valid YAML: {text}")
 }
 
 impl<'a> Reader<'a> {

@@ -317,6 +317,26 @@ fn a_bomb_of_aliases_is_refused() {
 }
 
 #[test]
+fn a_file_of_any_depth_and_width_is_refused_in_few_words() {
+    let nested = |levels: usize| -> String {
+        let line = |level| format!("{}a:\n", " ".repeat(level));
+        (0..levels).map(line).collect()
+    };
+    let too_deep =
+        "error[config.bad_yaml]: is nested more than 16 levels deep\n  --> kv.yaml:17:17";
+    for levels in [17, 60, 1_000] {
+        refused(&nested(levels), too_deep);
+    }
+    for opener in ["[", "{a: ", "- ", "? "] {
+        let error = settled(&opener.repeat(200_000), &[], &[]).expect_err(opener);
+        assert!(error.to_string().len() < 300, "{error}");
+    }
+    let long = format!("cache: {{bytes_max: {}}}", "1".repeat(900_000));
+    let error = settled(&long, &[], &[]).expect_err("too long");
+    assert!(error.to_string().len() < 300);
+}
+
+#[test]
 fn every_problem_is_told_at_once() {
     let env = [
         ("KV_CACHE_MAX_TOKNS", "1"),
