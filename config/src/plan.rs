@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::settings::{KvDtype, Settings, Strategy};
+use crate::settings::{CacheSettings, Devices, KvDtype, Settings, Strategy};
 
 /// The dimensions that decide how large a token's keys and values are.
 ///
@@ -168,23 +168,50 @@ pub fn plan(request: &PlanRequest<'_>) -> Plan {
         tokens_by_bytes,
         binds,
         rows,
-        warnings: warnings(request, tokens_by_bytes, needed),
+        warnings: warnings(request, (tokens_by_bytes, needed, block_paged_bytes)),
     }
 }
 
-fn warnings(request: &PlanRequest<'_>, tokens_by_bytes: u64, needed: u64) -> Vec<PlanWarning> {
-    let cache = &request.settings.cache;
+/// Budgets that hold no block. What counts is a shard's part: a block is never cut over shards.
+fn too_small(cache: &CacheSettings, block_paged_bytes: u64) -> Vec<PlanWarning> {
+    let shards = match cache.devices {
+        Devices::Count(count) => u64::from(count.max(1)),
+        // `auto` makes fewer shards before it makes them too small.
+        Devices::Auto => 1,
+    };
+    let each = match shards {
+        1 => String::new(),
+        shards => format!(" that are left to each of {shards} shards"),
+    };
     let mut warnings = Vec::new();
-    if tokens_by_bytes == 0 {
+    let bytes = cache.bytes_max / shards;
+    if bytes < block_paged_bytes {
+        warnings.push(PlanWarning {
+            code: "plan.no_block_fits",
+            message: format!("the {bytes} bytes{each} do not hold one block"),
+            hint: "raise cache.bytes_max, or lower cache.block_tokens or cache.devices".to_owned(),
+        });
+    }
+    let tokens = cache.tokens_max.map(|tokens| tokens / shards);
+    if let Some(tokens) = tokens.filter(|tokens| *tokens < u64::from(cache.block_tokens)) {
         warnings.push(PlanWarning {
             code: "plan.no_block_fits",
             message: format!(
-                "the budget of {} bytes does not hold one block",
-                cache.bytes_max
+                "the {tokens} tokens{each} do not fill one block of {}",
+                cache.block_tokens
             ),
-            hint: "raise cache.bytes_max, or lower cache.block_tokens".to_owned(),
+            hint: "raise cache.tokens_max, or lower cache.block_tokens or cache.devices".to_owned(),
         });
     }
+    warnings
+}
+
+fn warnings(
+    request: &PlanRequest<'_>,
+    (tokens_by_bytes, needed, block_paged_bytes): (u64, u64, u64),
+) -> Vec<PlanWarning> {
+    let cache = &request.settings.cache;
+    let mut warnings = too_small(cache, block_paged_bytes);
     if let Some(tokens) = cache.tokens_max {
         let share = needed.saturating_mul(100) / cache.bytes_max.max(1);
         if share < BOUND_PERCENT_MIN {
@@ -199,16 +226,6 @@ fn warnings(request: &PlanRequest<'_>, tokens_by_bytes: u64, needed: u64) -> Vec
                     "raise it (max_tokens, KV_CACHE_MAX_TOKENS) towards {tokens_by_bytes}, leave it out, \
                      or lower cache.bytes_max"
                 ),
-            });
-        }
-        if tokens < u64::from(cache.block_tokens) {
-            warnings.push(PlanWarning {
-                code: "plan.no_block_fits",
-                message: format!(
-                    "{tokens} tokens do not fill one block of {}",
-                    cache.block_tokens
-                ),
-                hint: "raise cache.tokens_max, or lower cache.block_tokens".to_owned(),
             });
         }
     }
@@ -231,7 +248,6 @@ fn warnings(request: &PlanRequest<'_>, tokens_by_bytes: u64, needed: u64) -> Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::CacheSettings;
 
     fn seven_b(dtype: KvDtype, settings: &Settings) -> Plan {
         let strategy = settings.cache.strategy;
@@ -306,6 +322,32 @@ mod tests {
         );
         let fitting = seven_b(KvDtype::F16, &settings(8 << 30, Some(4_096)));
         assert_eq!(fitting.warnings, []);
+    }
+
+    #[test]
+    fn a_budget_whose_shards_hold_no_block_is_warned_about() {
+        let codes = |bytes_max, tokens_max, devices| -> Vec<String> {
+            let mut settings = settings(bytes_max, tokens_max);
+            settings.cache.devices = devices;
+            let plan = seven_b(KvDtype::F16, &settings);
+            let fits = |warning: &PlanWarning| warning.code == "plan.no_block_fits";
+            let found = plan.warnings.into_iter().filter(fits);
+            found.map(|warning| warning.message).collect()
+        };
+        // A block of 64 tokens takes 32 MiB.
+        assert_eq!(codes(64 << 20, Some(128), Devices::Auto), [""; 0]);
+        assert_eq!(codes(64 << 20, Some(128), Devices::Count(2)), [""; 0]);
+        assert_eq!(
+            codes(64 << 20, Some(128), Devices::Count(4)),
+            [
+                "the 16777216 bytes that are left to each of 4 shards do not hold one block",
+                "the 32 tokens that are left to each of 4 shards do not fill one block of 64"
+            ]
+        );
+        assert_eq!(
+            codes(16 << 20, None, Devices::Auto),
+            ["the 16777216 bytes do not hold one block"]
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         tracing::warn!(code, key, %origin, "{message}");
     }
 
-    let plan = NodePlan::from_settings(&settings.cache);
+    let plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
     let clock = plan.clock.clone();
     let node = Node::start(plan)
         .await

@@ -20,6 +20,9 @@ pub use split::split;
 /// Below this a shard holds too few blocks to be worth one; `auto` makes fewer shards instead.
 pub const SHARD_BYTES_MIN: u64 = 64 << 20;
 
+/// Four runs: with fewer blocks than this a shard hardly holds a prefix, so `auto` makes fewer shards of more blocks.
+const SHARD_BLOCKS_MIN: u64 = 64;
+
 /// The share of the budget that hard pins may take: half, so that a shard can always serve.
 const PIN_SHARE_DIVISOR: u64 = 2;
 
@@ -132,9 +135,15 @@ impl NodePlan {
         }
     }
 
-    /// The plan that the settings ask for.
+    /// The plan that the settings ask for, when nobody knows how large a block will be.
     #[must_use]
     pub fn from_settings(settings: &CacheSettings) -> Self {
+        Self::for_blocks(settings, 0)
+    }
+
+    /// The plan that the settings ask for, for a model whose blocks have this many bytes.
+    #[must_use]
+    pub fn for_blocks(settings: &CacheSettings, block_bytes: u64) -> Self {
         let budget = Budget {
             tokens_max: settings.tokens_max,
             entry_bytes_max: settings.entry_bytes_max,
@@ -144,7 +153,7 @@ impl NodePlan {
         };
         let shards = match settings.devices {
             Devices::Count(count) => count,
-            Devices::Auto => auto_shards(settings.bytes_max),
+            Devices::Auto => auto_shards(settings, block_bytes),
         };
         let policy = match settings.strategy.policy() {
             ultrakv_config::Policy::Lru => PolicyKind::Lru,
@@ -196,10 +205,16 @@ impl NodePlan {
     }
 }
 
-/// One shard a core, but none smaller than it is worth.
-fn auto_shards(bytes_max: u64) -> u32 {
+/// One shard a core, but none smaller than it is worth, in bytes or in tokens.
+fn auto_shards(settings: &CacheSettings, block_bytes: u64) -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let worth = bytes_max / SHARD_BYTES_MIN;
+    let page_bytes = u64::from(settings.page_bytes.max(1));
+    let paged_bytes = block_bytes.div_ceil(page_bytes).saturating_mul(page_bytes);
+    let shard_bytes = SHARD_BYTES_MIN.max(paged_bytes.saturating_mul(SHARD_BLOCKS_MIN));
+    let by_bytes = settings.bytes_max / shard_bytes;
+    let shard_tokens = SHARD_BLOCKS_MIN * u64::from(settings.block_tokens.max(1));
+    let by_tokens = settings.tokens_max.unwrap_or(u64::MAX) / shard_tokens;
+    let worth = by_bytes.min(by_tokens);
     let shards = worth.clamp(1, u64::try_from(cores).unwrap_or(1));
     u32::try_from(shards).unwrap_or(1)
 }
@@ -245,10 +260,30 @@ mod tests {
 
     #[test]
     fn auto_makes_no_shard_smaller_than_it_is_worth() {
-        assert_eq!(auto_shards(0), 1);
-        assert_eq!(auto_shards(SHARD_BYTES_MIN), 1);
         let cores = std::thread::available_parallelism().unwrap().get();
-        assert_eq!(usize::try_from(auto_shards(u64::MAX)).unwrap(), cores);
+        let cores = u32::try_from(cores).unwrap();
+        let check = |bytes_max, tokens_max, block_bytes, expected: u32| {
+            let settings = CacheSettings {
+                bytes_max,
+                tokens_max,
+                block_tokens: 64,
+                ..CacheSettings::default()
+            };
+            let plan = NodePlan::for_blocks(&settings, block_bytes);
+            let shards = u32::try_from(plan.devices.len()).unwrap();
+            assert_eq!(shards, expected.min(cores), "{settings:?} {block_bytes}");
+        };
+        check(0, None, 0, 1);
+        check(SHARD_BYTES_MIN, None, 0, 1);
+        check(2 * SHARD_BYTES_MIN, None, 0, 2);
+        check(u64::MAX, None, 0, u32::MAX);
+        // Tokens that bind: each shard holds some prefixes, and not a fraction of a block.
+        check(8 << 30, Some(512), 0, 1);
+        check(8 << 30, Some(2 * 64 * 64), 0, 2);
+        // Blocks of a 7B-class model: 32 MiB each.
+        check(8 << 30, None, 32 << 20, 4);
+        check(1 << 30, None, 32 << 20, 1);
+        check(u64::MAX, None, u64::MAX, 1);
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub(super) const KEYS: &[Key] = &[
         "cache.devices",
         Kind::Devices,
         cache.devices,
-        "Shards of the node: `auto` is one for each core when there is no GPU."
+        "Shards of the node: `auto` is one for each core when there is no GPU, and fewer when they would hold few blocks."
     ),
     bytes!(
         "cache.page_bytes",
