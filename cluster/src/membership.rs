@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{ArenaPurge, CacheHandle, RequestError};
 
@@ -18,7 +18,7 @@ use crate::status::PurgeReport;
 use crate::view::{Published, View};
 
 /// Purges that may wait at once: an operator's act, not a client's.
-const PURGES_IN_FLIGHT_MAX: usize = 16;
+pub(crate) const PURGES_IN_FLIGHT_MAX: usize = 16;
 
 /// The time for confirming purges that an earlier life began.
 const RECONFIRM_MS: u64 = 5_000;
@@ -61,6 +61,8 @@ pub(crate) enum MembershipMsg {
     Purge {
         service: String,
         deadline: Deadline,
+        /// Travels with the order, so that callers who leave do not make room while their orders wait.
+        permit: OwnedSemaphorePermit,
         reply: oneshot::Sender<Result<PurgeReport, PurgeError>>,
     },
     /// Confirm purges that an earlier life left unconfirmed.
@@ -73,7 +75,7 @@ impl ractor::Message for MembershipMsg {}
 #[derive(Debug)]
 pub(crate) struct MembershipPort {
     life: ArcSwapOption<Life>,
-    purges: Semaphore,
+    purges: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl MembershipPort {
     pub(crate) fn new() -> Self {
         Self {
             life: ArcSwapOption::empty(),
-            purges: Semaphore::new(PURGES_IN_FLIGHT_MAX),
+            purges: Arc::new(Semaphore::new(PURGES_IN_FLIGHT_MAX)),
         }
     }
 
@@ -98,12 +100,14 @@ impl MembershipPort {
         deadline: Deadline,
     ) -> Result<PurgeReport, PurgeError> {
         let stopped = || PurgeError::Unconfirmed(RequestError::Stopped);
-        let _permit = self.purges.try_acquire().map_err(|_| RequestError::Busy)?;
+        let permit = Arc::clone(&self.purges).try_acquire_owned();
+        let permit = permit.map_err(|_| RequestError::Busy)?;
         let life = self.life.load_full().ok_or_else(stopped)?;
         let (reply, answer) = oneshot::channel();
         let message = MembershipMsg::Purge {
             service: service.to_owned(),
             deadline,
+            permit,
             reply,
         };
         life.actor.send_message(message).map_err(|_| stopped())?;
@@ -209,9 +213,12 @@ impl Actor for Membership {
             MembershipMsg::Purge {
                 service,
                 deadline,
+                permit,
                 reply,
             } => {
                 let report = self.purge(&service, deadline).await;
+                // Before the answer, so that a caller who asks again at once finds room.
+                drop(permit);
                 // Nobody waiting for the report is no reason to undo the purge.
                 let _ = reply.send(report);
             }

@@ -211,6 +211,24 @@ async fn a_purge_that_is_not_confirmed_in_time_still_hides_the_blocks_and_can_be
 }
 
 #[tokio::test]
+async fn callers_that_leave_make_no_room_for_more_purges() {
+    let rig = Rig::start().await;
+    let stall = rig.node.cache().stall_shard(0).await.unwrap();
+    for _ in 0..membership::PURGES_IN_FLIGHT_MAX {
+        let purge = rig.cluster.purge("a", rig.deadline());
+        // Polled once, which sends the order, and dropped.
+        let left = tokio::time::timeout(Duration::ZERO, purge).await;
+        assert!(left.is_err(), "the shard is stalled");
+    }
+    let busy = Err(PurgeError::Unconfirmed(RequestError::Busy));
+    assert_eq!(rig.cluster.purge("b", rig.deadline()).await, busy);
+    drop(stall);
+    while rig.cluster.purge("b", rig.deadline()).await == busy {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn domains_and_generations_outlive_the_membership_actor() {
     let rig = Rig::start().await;
     rig.cluster.purge("a", rig.deadline()).await.unwrap();

@@ -209,6 +209,27 @@ async fn a_child_that_cannot_start_at_first_fails_its_supervisors_start() {
 }
 
 #[tokio::test]
+async fn a_branch_that_does_not_start_leaves_no_orphans() {
+    let (mut first, second) = (Nursery::new(), Nursery::new());
+    second.stillborn.store(1, Ordering::SeqCst);
+    let (root, task, _tree) = root(Vec::new(), RestartLimit::default()).await;
+    let children = vec![first.victim("first"), second.victim("second")];
+    let spec = ChildSpec::supervisor("branch", "Supervisor", children);
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let attach = SupervisorMsg::Attach { spec, reply };
+    root.send_message(attach).unwrap();
+    answer.await.unwrap().unwrap_err();
+    let (_, _, orphan) = first.born().await;
+    let gone = orphan.wait(Some(Duration::from_secs(5))).await;
+    assert!(
+        gone.is_ok(),
+        "the first child lives on without a supervisor"
+    );
+    root.stop(None);
+    task.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_supervisor_that_gives_up_is_started_again_by_its_own_and_the_root_ends_with_a_reason() {
     let mut nursery = Nursery::new();
     let limit = RestartLimit {
