@@ -38,10 +38,9 @@ async fn read(answer: Response) -> (StatusCode, Value) {
 }
 
 fn number(value: &Value, path: &str) -> u64 {
-    value
-        .pointer(path)
-        .and_then(Value::as_u64)
-        .unwrap_or_else(|| panic!("{path} in {value}"))
+    let found = value.pointer(path).and_then(Value::as_u64);
+    assert!(found.is_some(), "{path} in {value}");
+    found.unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,79 +198,78 @@ async fn a_node_that_was_killed_starts_again_and_sigterm_ends_it_cleanly() {
     assert_eq!(ended.code(), Some(0));
 }
 
+/// Runs the binary; it must end with `code`, say each of `words`, and never panic.
+fn says(arguments: &[&str], code: i32, words: &[&str]) {
+    let said = ultrakv(arguments, &[], COMMAND_WITHIN).expect("it runs");
+    let text = format!("{}{}", said.out, said.err);
+    assert_eq!(said.code, Some(code), "{arguments:?}: {text}");
+    for word in words {
+        assert!(
+            text.contains(word),
+            "{arguments:?} does not say {word:?}: {text}"
+        );
+    }
+    assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+}
+
 #[test]
-fn commands_say_what_is_wrong_and_exit_as_documented() {
+fn wrong_settings_are_told_with_their_place_and_exit_2() {
     let folder = tempfile::tempdir().expect("a folder");
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let taken = taken.local_addr().expect("its address").to_string();
-    let file = |name: &str, text: &[u8]| {
+    let rows: [(&str, &[u8], &[&str]); 3] = [
+        (
+            "unknown.yaml",
+            b"kv_cache:\n  max_tokenz: 4096\n",
+            &["2:3", "max_tokens"],
+        ),
+        ("bad.yaml", b"kv_cache: [\n", &["bad.yaml"]),
+        (
+            "zero.yaml",
+            b"cache:\n  bytes_max: 0\n",
+            &["cache.bytes_max"],
+        ),
+    ];
+    for (name, text, words) in rows {
         let path = folder.path().join(name);
         std::fs::write(&path, text).expect("written");
-        path.to_string_lossy().into_owned()
-    };
-    let unknown_key = file("unknown.yaml", b"kv_cache:\n  max_tokenz: 4096\n");
-    let bad_yaml = file("bad.yaml", b"kv_cache: [\n");
-    let no_budget = file("zero.yaml", b"cache:\n  bytes_max: 0\n");
-    let broken = folder.path().join("model");
-    std::fs::create_dir(&broken).expect("a folder");
-    std::fs::write(broken.join("config.json"), b"{}").expect("written");
-    let broken = broken.to_string_lossy().into_owned();
-    let start = ["start", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
-    let rows: Vec<(Vec<&str>, i32, Vec<&str>)> = vec![
-        (
-            vec!["config", "check", "--config", &unknown_key],
+        says(
+            &["config", "check", "--config", &path.to_string_lossy()],
             2,
-            vec!["2:3", "max_tokens"],
-        ),
-        (
-            vec!["config", "check", "--config", &bad_yaml],
-            2,
-            vec!["bad.yaml"],
-        ),
-        (
-            vec!["config", "check", "--config", &no_budget],
-            2,
-            vec!["cache.bytes_max"],
-        ),
-        (
-            vec!["start", "--http", &taken, "--admin", "127.0.0.1:0"],
-            1,
-            vec![&taken],
-        ),
-        (
-            vec!["start", "--http", "0.0.0.0:0", "--admin", "127.0.0.1:0"],
-            2,
-            vec!["token"],
-        ),
-        (
-            [&start[..], &["--model", &broken]].concat(),
-            1,
-            vec!["config.json"],
-        ),
-        (
-            [&start[..], &["--model", "/nowhere/at/all"]].concat(),
-            1,
-            vec!["/nowhere/at/all"],
-        ),
-        (
-            vec!["stats", "--url", "http://127.0.0.1:9"],
-            3,
-            vec!["127.0.0.1:9"],
-        ),
-        (vec!["frobnicate"], 2, vec!["frobnicate"]),
-    ];
-    for (arguments, code, words) in rows {
-        let said = ultrakv(&arguments, &[], COMMAND_WITHIN).expect("it runs");
-        let text = format!("{}{}", said.out, said.err);
-        assert_eq!(said.code, Some(code), "{arguments:?}: {text}");
-        for word in words {
-            assert!(
-                text.contains(word),
-                "{arguments:?} does not say {word:?}: {text}"
-            );
-        }
-        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+            words,
+        );
     }
+}
+
+#[test]
+fn commands_say_what_is_wrong_and_exit_as_documented() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().expect("its address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("config.json"), b"{}").expect("written");
+    let broken = folder.path().to_string_lossy();
+    let any = "127.0.0.1:0";
+    says(&["start", "--http", &taken, "--admin", any], 1, &[&taken]);
+    says(
+        &["start", "--http", "0.0.0.0:0", "--admin", any],
+        2,
+        &["token"],
+    );
+    says(
+        &["start", "--http", any, "--admin", any, "--model", &broken],
+        1,
+        &["config.json"],
+    );
+    let nowhere = "/nowhere/at/all";
+    says(
+        &["start", "--http", any, "--admin", any, "--model", nowhere],
+        1,
+        &[nowhere],
+    );
+    says(
+        &["stats", "--url", "http://127.0.0.1:9"],
+        3,
+        &["127.0.0.1:9"],
+    );
+    says(&["frobnicate"], 2, &["frobnicate"]);
 }
 
 #[test]
