@@ -9,7 +9,8 @@ pub struct Budget {
     pub tokens_max: Option<u64>,
     /// Part of `bytes_max` that entries may take.
     pub entry_bytes_max: u64,
-    /// Blocks, visible and reserved; bounds the memory of index, forest and block table (at most 128 bytes a block).
+    /// Blocks, visible and reserved; bounds the memory of index, forest and block table (at most 128 bytes a block). A new
+    /// one is let in only beside the removed ones of which the forest still keeps a record.
     pub blocks_max: u32,
     /// Part of `bytes_max` that hard-pinned blocks may take.
     pub pin_bytes_max: u64,

@@ -64,6 +64,7 @@ pub struct Forest {
     path_slots: u32,
     path_free: u32,
     len: usize,
+    ghosts: u32,
 }
 
 impl Default for Forest {
@@ -84,12 +85,18 @@ impl Forest {
             path_slots: 0,
             path_free: NONE,
             len: 0,
+            ghosts: 0,
         }
     }
 
     /// Blocks present.
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Removed blocks whose records stay for the sake of their children. They take the memory of blocks.
+    pub const fn ghosts(&self) -> u32 {
+        self.ghosts
     }
 
     /// Whether no block is present.
@@ -155,6 +162,7 @@ impl Forest {
             self.vertices[vertex.parent].lose_child();
             let parent = &self.vertices[vertex.parent];
             if parent.is_ghost() && parent.children() == 0 {
+                self.ghosts -= 1;
                 self.release(vertex.parent);
             }
         }
@@ -163,6 +171,7 @@ impl Forest {
             return;
         }
         self.vertices[id].set_ghost(true);
+        self.ghosts += 1;
         let Vertex { path, offset, .. } = self.vertices[id];
         if path != NONE {
             // Descendants on the path prove only what lies after the hole. An offset of u16::MAX is its path's last.
@@ -211,6 +220,7 @@ impl Forest {
         let was_ghost = self.vertices[id].is_ghost();
         if was_ghost {
             self.vertices[id].set_ghost(false);
+            self.ghosts -= 1;
             self.len += 1;
         }
         self.adopt(id, parent);

@@ -28,7 +28,12 @@ impl Shard {
                 .budget
                 .tokens_max
                 .is_none_or(|max| with(self.usage.tokens, need.tokens) <= max)
-            && self.usage.blocks.saturating_add(need.blocks) <= self.budget.blocks_max
+            && self
+                .usage
+                .blocks
+                .saturating_add(self.forest.ghosts())
+                .saturating_add(need.blocks)
+                <= self.budget.blocks_max
     }
 
     /// Evicts until `need` fits: blocks first, then cached entries. `spared` is not evicted: it is the parent of what comes.

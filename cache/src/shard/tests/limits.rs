@@ -403,3 +403,26 @@ fn parts_of_any_limit_are_exact() {
         }
     }
 }
+
+#[test]
+fn removed_parents_take_no_memory_beyond_the_limit_of_blocks() {
+    let mut config = config(64);
+    config.budget.blocks_max = 16;
+    let mut walk = Walk::new(config);
+    for pair in 0..100 {
+        let (parent, child) = (2 * pair, 2 * pair + 1);
+        assert_eq!(walk.put(Walk::block(parent, 1)), STORED);
+        let child = ReserveBlock {
+            parent: Some(key(parent)),
+            ..Walk::block(child, 1)
+        };
+        assert_eq!(walk.put(child), STORED);
+        let keys = vec![key(parent)];
+        walk.event(Event::Remove {
+            ticket: TICKET,
+            keys,
+        });
+        assert!(walk.shard.forest.slots() <= 16);
+    }
+    assert_eq!(walk.shard.forest.ghosts(), 8);
+}
