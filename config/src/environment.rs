@@ -22,12 +22,18 @@ pub const COMMAND_LINE_VARIABLES: [&str; 6] = [
     "ULTRAKV_OUTPUT",
 ];
 
+/// Whether a variable is one of ours or a documented one by its first letters, so that it may not be passed over.
+#[must_use]
+pub fn is_prefixed(name: &str) -> bool {
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Reads one variable; an empty value means that it is not set, as templates with blanks intend.
 pub(crate) fn read(name: &str, value: &str, origin: Origin, layer: Layer, heard: &mut Heard) {
     if value.trim().is_empty() || COMMAND_LINE_VARIABLES.contains(&name) {
         return;
     }
-    let prefixed = PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let prefixed = is_prefixed(name);
     if prefixed && injected_by_kubernetes(name, value) {
         return;
     }

@@ -27,7 +27,7 @@ mod suggest;
 mod value;
 mod yaml;
 
-pub use environment::COMMAND_LINE_VARIABLES;
+pub use environment::{COMMAND_LINE_VARIABLES, is_prefixed};
 pub use load::load;
 pub use plan::{Binds, Plan, PlanRequest, PlanRow, PlanWarning, Shape, plan};
 pub use problem::{ConfigError, Origin, Problem, Warning};

@@ -2,6 +2,8 @@
 //!
 //! What a setting means is decided in `config`; this only hands over what was typed.
 
+use std::ffi::OsString;
+
 use ultrakv_config::{ConfigError, FlagValue, Loaded, Sources};
 
 use crate::args::SettingsArguments;
@@ -33,16 +35,34 @@ pub(crate) fn refuse(error: &ConfigError) -> Failure {
 
 /// What was typed, and the process's variables.
 pub(crate) fn sources(arguments: &SettingsArguments) -> Result<Sources, Failure> {
-    // A variable that is not text cannot be one of ours.
-    let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let env = variables(std::env::vars_os())?;
     Ok(Sources {
         files: arguments.files.clone(),
         env_files: arguments.env_files.clone(),
         env,
         flags: flags(arguments)?,
     })
+}
+
+/// The variables that are text. Others belong to other programs, unless the name says that we are meant.
+fn variables(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Failure> {
+    let mut variables = Vec::new();
+    for (name, value) in all {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match value.into_string() {
+            Ok(value) => variables.push((name, value)),
+            Err(_) if ultrakv_config::is_prefixed(&name) => {
+                let message = format!("environment variable {name}: is not UTF-8");
+                return Err(Failure::new(Status::Usage, message).hint("write it as UTF-8"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(variables)
 }
 
 fn flags(arguments: &SettingsArguments) -> Result<Vec<FlagValue>, Failure> {
@@ -80,6 +100,22 @@ fn flag(key: &str, value: &str, flag: &str) -> FlagValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_of_ours_that_is_not_text_is_refused_and_others_are_passed_over() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let given = |name: &str, value: &[u8]| {
+            let pair = (name.into(), OsString::from_vec(value.to_vec()));
+            variables([pair].into_iter()).map_err(|failure| failure.status)
+        };
+        let kept = vec![("A".to_owned(), "1".to_owned())];
+        assert_eq!(given("A", b"1").ok(), Some(kept));
+        assert_eq!(given("A", b"\xff").ok(), Some(Vec::new()));
+        for name in ["ULTRAKV_CACHE__BYTES_MAX", "KV_CACHE_MAX_TOKENS"] {
+            assert!(given(name, b"\xff").is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn flags_become_settings_and_the_ones_with_names_count_last() {
