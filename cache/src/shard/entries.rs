@@ -30,9 +30,14 @@ impl Shard {
                 why: EntryRefusal::TooLarge,
             };
         }
+        let named = self.entries.find(put.domain, &put.key);
         let stored = self.find_entry(put.domain, &put.key);
         if let Err(version) = self.check(stored, put.only_if) {
             return Effect::EntryConflict { ticket, version };
+        }
+        // One whose time is over, but whose turn to be ended is not come, would take the new one's name along.
+        if let Some(over) = named.filter(|id| Some(*id) != stored) {
+            self.drop_entry(over);
         }
         if !self.make_entry_room(bytes, stored) {
             self.counted.refused += 1;

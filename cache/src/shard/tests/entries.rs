@@ -227,3 +227,41 @@ fn time_ends_entries_and_purges_end_domains() {
     );
     assert_eq!(walk.shard.stats().entries, 1);
 }
+
+#[test]
+fn a_write_over_an_entry_whose_time_is_over_is_not_lost_with_it() {
+    let mut walk = Walk::pages(1 << 16);
+    let name = |number: u32| -> Box<[u8]> { number.to_le_bytes().into() };
+    let put = |number: u32, ttl_ms| Event::EntryPut {
+        ticket: TICKET,
+        put: EntryPut {
+            domain: ARENA,
+            key: name(number),
+            value: (&[1][..]).into(),
+            class: EntryClass::Kept,
+            ttl_ms,
+            only_if: OnlyIf::Absent,
+        },
+    };
+    // More than one event ends for their age, so that the last is still there when it is written again.
+    let last = 3 * EXPIRE_STEP;
+    for number in 0..=last {
+        walk.event(put(number, Some(10)));
+    }
+    walk.later(10);
+    let written = walk.event(put(last, None));
+    assert!(matches!(written[..], [Effect::EntryStored { .. }]));
+    for _ in 0..4 {
+        walk.event(Event::Tick);
+    }
+    let read = walk.event(Event::EntryGet {
+        ticket: TICKET,
+        domain: ARENA,
+        key: name(last),
+    });
+    assert!(
+        matches!(read[..], [Effect::Entry { found: Some(_), .. }]),
+        "{read:?}"
+    );
+    assert_eq!(walk.shard.stats().entries, 1);
+}
