@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::auth::Door;
 use crate::problem::{Problem, Shape};
+use crate::process::ms;
 use crate::server::Peer;
 
 /// The header that carries a request's id, in both directions.
@@ -96,7 +97,7 @@ pub(crate) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let mut response = shaped(response, shape, &id);
     let status = response.status();
     let elapsed = stopwatch.elapsed();
-    let elapsed_ms = elapsed.as_secs_f64() * 1_000.0;
+    let elapsed_ms = ms(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
     span.in_scope(|| {
         if status.is_server_error() {
             tracing::warn!(status = status.as_u16(), elapsed_ms, "request failed");

@@ -3,6 +3,8 @@
 //! Handlers take [`Json`] and [`Params`] from here, never axum's own, so that invalid UTF-8, wrong types and unknown fields are told
 //! in one voice on every route. The size and pace of bodies is bounded before this file sees them (see `limits`).
 
+mod document;
+
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -13,6 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::limits::{BodyGate, BodyRoom, discard};
 use crate::problem::Problem;
+
+pub(crate) use self::document::Document;
 
 /// A JSON body, complete and of the right shape.
 #[derive(Debug, Clone)]
@@ -41,6 +45,10 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        if is_encoded(&parts.headers) {
+            discard(body);
+            return Err(encoded());
+        }
         let Some(gate) = parts.extensions.get::<BodyGate>().cloned() else {
             return Err(Problem::internal("body_unbounded"));
         };
@@ -107,7 +115,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// Parses a JSON document that must be exactly one `T`.
+/// Parses a JSON document that must be exactly one `T`, and no list.
 ///
 /// # Errors
 /// 400 with the byte of the first invalid UTF-8, the line and column of a syntax error, or the path of the wrong field.
@@ -122,6 +130,12 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         )
         .hint("encode the body as UTF-8")
     })?;
+    // Serde would also read a list of values in the order of the fields, which no schema tells.
+    if text.trim_start().starts_with('[') {
+        let told = "the body must be a JSON object, not a list";
+        return Err(Problem::bad_request("field_invalid", told)
+            .hint("see /openapi.json for the fields of this route"));
+    }
     let mut document = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut document).map_err(|error| {
         let path = error.path().to_string();
@@ -157,10 +171,23 @@ fn not_json() -> Problem {
         .hint("send the header content-type: application/json")
 }
 
+/// The problem of a body that would have to be decoded first.
+fn encoded() -> Problem {
+    let told = "this door reads bodies as they are, without a content-encoding";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body_encoded", told)
+        .hint("send the body uncompressed")
+}
+
 /// The problem of a body that could not be read to its end.
 fn body_broken() -> Problem {
     Problem::bad_request("body_broken", "the body ended before it was complete")
         .hint("send as many bytes as content-length says, or a complete chunked body")
+}
+
+/// Whether the body says that it is compressed.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether the body says it is JSON.
@@ -237,12 +264,23 @@ mod tests {
             "unknown field",
         );
         check(b"{}", "field_invalid", None, "missing field `inner`");
+        check(b" [{\"count\":1}]", "field_invalid", None, "not a list");
+    }
+
+    #[test]
+    fn a_body_that_would_have_to_be_decoded_is_told_from_one_that_would_not() {
+        let headers = |encoding: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_ENCODING, encoding.parse().expect("valid"))])
+        };
+        assert!(is_encoded(&headers("gzip")));
+        assert!(!is_encoded(&headers("Identity")));
+        assert!(!is_encoded(&HeaderMap::new()));
     }
 
     #[test]
     fn deeply_nested_documents_are_refused_before_the_stack_ends() {
-        let deep = "[".repeat(100_000);
-        let problem = parse_json::<serde_json::Value>(deep.as_bytes()).expect_err("too deep");
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        let problem = parse_json::<Document>(deep.as_bytes()).expect_err("too deep");
         assert_eq!(problem.code(), "json_invalid");
     }
 }

@@ -9,7 +9,7 @@ use ultrakv_actors::{ActorInfo, ActorState, ShardReport};
 use ultrakv_cache::ShardStats;
 use ultrakv_cluster::Check;
 
-use crate::process::ProcessStats;
+use crate::process::{ProcessStats, seconds};
 use crate::state::AppState;
 
 /// How long gathering may take. A shard that does not answer in this time is itself a finding.
@@ -85,7 +85,9 @@ impl Figures {
             connections: state.connections.now(),
             blocks_held: state.leases.blocks(),
             draining,
-            uptime_seconds: state.uptime.elapsed().as_secs_f64(),
+            uptime_seconds: seconds(
+                u64::try_from(state.uptime.elapsed().as_micros()).unwrap_or(u64::MAX),
+            ),
         }
     }
 

@@ -51,9 +51,19 @@ fn host<B>(request: &Request<B>) -> Option<Authority> {
     }
     let mut values = request.headers().get_all(header::HOST).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => Authority::try_from(value.as_bytes()).ok(),
+        (Some(value), None) => Authority::try_from(value.as_bytes()).ok().filter(is_whole),
         _ => None,
     }
+}
+
+/// Whether nothing but digits follows the host's colon; what is parsed as an authority would let a name through there.
+fn is_whole(authority: &Authority) -> bool {
+    let port = authority
+        .as_str()
+        .rsplit_once(']')
+        .map_or(authority.as_str(), |(_, rest)| rest);
+    port.split_once(':')
+        .is_none_or(|(_, port)| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -115,6 +125,11 @@ mod tests {
         check_row(&[("host", "localhost.evil.example")], Err("host_foreign"));
         check_row(&[("host", "127.0.0.1.evil.example")], Err("host_foreign"));
         check_row(&[("host", "10.0.0.1")], Err("host_foreign"));
+        check_row(
+            &[("host", "127.0.0.1:7800.evil.example")],
+            Err("host_missing"),
+        );
+        check_row(&[("host", "[::1]:x")], Err("host_missing"));
     }
 
     #[test]

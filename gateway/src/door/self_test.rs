@@ -20,7 +20,7 @@ use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{
     CacheControl, CacheUse, Door, Priority, ProcessError, ProcessOutcome, ProcessRequest, Prompt,
-    Sampling,
+    Sampling, ms,
 };
 use crate::state::AppState;
 
@@ -213,8 +213,9 @@ impl Tally {
             let us = histogram
                 .as_ref()
                 .map_or(0, |histogram| histogram.value_at_quantile(quantile));
-            crate::figures::float(us) / 1_000.0
+            ms(us)
         };
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let seconds = duration.as_secs_f64();
         TestAnswer {
             success: self.errors == 0,
@@ -227,7 +228,7 @@ impl Tally {
             prefix_hits: self.prefix_hits,
             misses: self.misses,
             tokens_reused: self.tokens_reused,
-            duration_ms: seconds * 1_000.0,
+            duration_ms: ms(duration_us),
             throughput_rps: if seconds > 0.0 {
                 crate::figures::float(self.answered) / seconds
             } else {

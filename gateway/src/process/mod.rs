@@ -53,7 +53,8 @@ use crate::service_actor::Services;
 pub use answer::{Answer, CacheUse, Finish, ProcessOutcome};
 pub use error::{Fault, ProcessError};
 pub use request::{CacheControl, Door, Priority, ProcessRequest, Prompt, Sampling};
-pub use stats::{LatencyStats, ProcessStats, THROUGHPUT_WINDOW_S};
+pub use stats::{LATENCY_BOUNDS_US, LatencyStats, ProcessStats, THROUGHPUT_WINDOW_S};
+pub(crate) use stats::{ms, seconds};
 pub use stream::{ProcessEvent, ProcessStream};
 
 /// What the settings say about the path.

@@ -19,6 +19,13 @@ pub const THROUGHPUT_WINDOW_S: usize = 60;
 /// The longest latency told apart; longer ones count as this.
 const LATENCY_US_MAX: u64 = 3_600_000_000;
 
+/// Upper ends of the buckets that [`LatencyStats::buckets`] counts in, in microseconds: from a stored answer on a fast machine to
+/// a long prompt on a slow one, and through the limits that the documented rules name (0.1, 0.5, 1, 2 and 5 seconds).
+pub const LATENCY_BOUNDS_US: [u64; 15] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_000_000, 5_000_000, 10_000_000, 30_000_000,
+];
+
 /// Percentiles of one kind of latency.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct LatencyStats {
@@ -32,6 +39,10 @@ pub struct LatencyStats {
     pub p95_ms: f64,
     /// 99 of 100 requests took at most this, in milliseconds.
     pub p99_ms: f64,
+    /// All of them together, in microseconds.
+    pub sum_us: u64,
+    /// Requests that took at most the bound of the same place in [`LATENCY_BOUNDS_US`].
+    pub buckets: [u64; LATENCY_BOUNDS_US.len()],
 }
 
 /// The process path's figures since the node started, except where said otherwise.
@@ -212,32 +223,56 @@ impl Recorder {
 
 /// One latency histogram, with its exact mean.
 #[derive(Debug)]
-struct Latencies(Option<Histogram<u64>>);
+struct Latencies {
+    histogram: Option<Histogram<u64>>,
+    sum_us: u64,
+    /// Each latency in the first bucket whose bound it does not pass.
+    buckets: [u64; LATENCY_BOUNDS_US.len()],
+}
 
 impl Latencies {
     fn new() -> Self {
         // Two digits: 1 % of error for some 30 KiB, over a microsecond to an hour. The bounds are
         // constants that the library accepts; were they not, we would measure nothing, not fail.
-        Self(Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).ok())
+        Self {
+            histogram: Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).ok(),
+            sum_us: 0,
+            buckets: [0; LATENCY_BOUNDS_US.len()],
+        }
     }
 
     fn record(&mut self, us: u64) {
-        if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record(us.clamp(1, LATENCY_US_MAX));
+        let us = us.clamp(1, LATENCY_US_MAX);
+        if let Some(histogram) = &mut self.histogram {
+            histogram.saturating_record(us);
+        }
+        self.sum_us = self.sum_us.saturating_add(us);
+        let place = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        if let Some(bucket) = self.buckets.get_mut(place) {
+            *bucket += 1;
         }
     }
 
     fn stats(&self) -> LatencyStats {
-        let Some(histogram) = self.0.as_ref().filter(|histogram| !histogram.is_empty()) else {
+        let recorded = self.histogram.as_ref();
+        let Some(histogram) = recorded.filter(|histogram| !histogram.is_empty()) else {
             return LatencyStats::default();
         };
+        let mut buckets = self.buckets;
+        let mut below = 0;
+        for bucket in &mut buckets {
+            below += *bucket;
+            *bucket = below;
+        }
         let quantile_ms = |quantile| ms(histogram.value_at_quantile(quantile));
         LatencyStats {
             count: histogram.len(),
-            mean_ms: histogram.mean() / 1_000.0,
+            mean_ms: ms(self.sum_us / histogram.len()),
             p50_ms: quantile_ms(0.50),
             p95_ms: quantile_ms(0.95),
             p99_ms: quantile_ms(0.99),
+            sum_us: self.sum_us,
+            buckets,
         }
     }
 }
@@ -289,9 +324,14 @@ impl Throughput {
     }
 }
 
-/// Microseconds as milliseconds.
+/// Microseconds as milliseconds: the nearest number to the decimal one, so that no more than three digits are written.
 pub(crate) fn ms(us: u64) -> f64 {
     float(us) / 1_000.0
+}
+
+/// Microseconds as seconds, likewise with no more than six digits.
+pub(crate) fn seconds(us: u64) -> f64 {
+    float(us) / 1_000_000.0
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -376,6 +416,32 @@ mod tests {
         assert_eq!(stats.first_token_warm.count, 1);
         assert!((stats.latency_response_hit.p99_ms - 0.2).abs() < 0.01);
         assert!((stats.first_token_cold.p50_ms - 4.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn buckets_count_what_took_at_most_their_bound() {
+        let recorder = Recorder::new();
+        for us in [500, 501, 2_000_000, 2_000_001, LATENCY_US_MAX + 1] {
+            recorder.answered(&outcome(CacheUse::Response, us), Now(0));
+        }
+        let latency = recorder.snapshot(Now(0)).latency;
+        let within = |bound| {
+            let place = LATENCY_BOUNDS_US.iter().position(|end| *end == bound);
+            latency.buckets[place.expect("one of the bounds")]
+        };
+        assert_eq!((within(500), within(1_000)), (1, 2));
+        assert_eq!((within(1_000_000), within(2_000_000)), (2, 3));
+        assert_eq!((within(30_000_000), latency.count), (4, 5));
+        assert_eq!(latency.sum_us, 4_001_002 + LATENCY_US_MAX);
+    }
+
+    #[test]
+    fn times_are_written_with_microseconds_and_no_more() {
+        for us in [472_259, 109, 99, 26_579, 1_081_343, 679_906] {
+            let digits = |shown: String| shown.split('.').nth(1).map_or(0, str::len);
+            assert!(digits(ms(us).to_string()) <= 3, "{us}");
+            assert!(digits(seconds(us).to_string()) <= 6, "{us}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct Exposition {
 enum Kind {
     Counter,
     Gauge,
-    Summary,
+    Histogram,
 }
 
 /// Labels of one sample; values are ours and few, names are plain.
@@ -65,20 +65,27 @@ impl Exposition {
         self.family(name, help, Kind::Gauge, samples);
     }
 
-    /// A family of quantiles with their sum and count.
-    pub(crate) fn summary(
+    /// A family of cumulative buckets, each with its upper end, with their sum and count. `quantiles` are what older rules ask
+    /// the same name for; a name that nobody asks so has none.
+    pub(crate) fn histogram(
         &mut self,
-        name: &str,
-        help: &str,
-        quantiles: &[(&str, f64)],
+        (name, help): (&str, &str),
+        buckets: &[(f64, u64)],
         (sum, count): (f64, u64),
+        quantiles: &[(&str, f64)],
     ) {
-        if !self.head(name, help, Kind::Summary) {
+        if !self.head(name, help, Kind::Histogram) {
             return;
         }
         for (quantile, value) in quantiles {
             self.sample(name, &[("quantile", quantile)], *value);
         }
+        let bucket = format!("{name}_bucket");
+        for (end, within) in buckets {
+            let end = end.to_string();
+            self.sample(&bucket, &[("le", &end)], crate::figures::float(*within));
+        }
+        self.sample(&bucket, &[("le", "+Inf")], crate::figures::float(count));
         self.sample(&format!("{name}_sum"), &[], sum);
         self.sample(&format!("{name}_count"), &[], crate::figures::float(count));
     }
@@ -105,7 +112,7 @@ impl Exposition {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
-            Kind::Summary => "summary",
+            Kind::Histogram => "histogram",
         };
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         // Writing to a String cannot fail.
@@ -147,11 +154,13 @@ mod tests {
             "Two\nlines.",
             &[(&[("x", "1"), ("y", "a\"b\\c\n")], 0.25)],
         );
-        exposition.summary("c_seconds", "Time.", &[("0.5", 0.1)], (1.5, 2));
+        let buckets = [(0.25, 1), (1.0, 2)];
+        exposition.histogram(("c_seconds", "Time."), &buckets, (1.5, 2), &[("0.5", 0.1)]);
         let expected = "# TYPE recorded_total counter\nrecorded_total 1\n\
             # HELP a_total What a is.\n# TYPE a_total counter\na_total 3\n\
             # HELP b Two\\nlines.\n# TYPE b gauge\nb{x=\"1\",y=\"a\\\"b\\\\c\\n\"} 0.25\n\
-            # HELP c_seconds Time.\n# TYPE c_seconds summary\nc_seconds{quantile=\"0.5\"} 0.1\n\
+            # HELP c_seconds Time.\n# TYPE c_seconds histogram\nc_seconds{quantile=\"0.5\"} 0.1\n\
+            c_seconds_bucket{le=\"0.25\"} 1\nc_seconds_bucket{le=\"1\"} 2\nc_seconds_bucket{le=\"+Inf\"} 2\n\
             c_seconds_sum 1.5\nc_seconds_count 2\n";
         assert_eq!(exposition.finish(), expected);
     }

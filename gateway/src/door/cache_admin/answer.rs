@@ -262,6 +262,7 @@ impl From<LatencyStats> for LatencyAnswer {
             p50_ms,
             p95_ms,
             p99_ms,
+            ..
         } = stats;
         Self {
             count,

@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::door::events::{self, EventWriter, json_event};
 use crate::door::fields::Fields;
 use crate::door::request_head::cache_control;
-use crate::extract;
+use crate::extract::{self, Document};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{Door, Priority, ProcessEvent, ProcessRequest, Prompt};
@@ -134,7 +134,7 @@ pub(super) async fn create(
     caller: Caller,
     AnswerBy(deadline): AnswerBy,
     headers: HeaderMap,
-    extract::Json(body): extract::Json<Value>,
+    extract::Json(Document(body)): extract::Json<Document>,
 ) -> Result<Response, Problem> {
     let processor = &state.processor;
     let mut fields = Fields::of(body)?;

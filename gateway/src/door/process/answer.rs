@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::backend::ModelCard;
-use crate::process::{CacheUse, ProcessOutcome};
+use crate::process::{CacheUse, ProcessOutcome, ms, seconds};
 
 /// An answer of `process`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -82,7 +82,7 @@ impl ProcessAnswer {
     /// Writes an outcome down.
     pub(super) fn new(outcome: &ProcessOutcome, asked: &Asked, model: &ModelCard) -> Self {
         let answer = &outcome.answer;
-        let latency_ms = milliseconds(outcome.latency_us);
+        let latency_ms = ms(outcome.latency_us);
         Self {
             result: answer.text.clone(),
             response: ProcessResponse {
@@ -93,7 +93,7 @@ impl ProcessAnswer {
             cache_hit: outcome.cache != CacheUse::None,
             latency_ms,
             latency: latency_ms,
-            processing_time: latency_ms / 1_000.0,
+            processing_time: seconds(outcome.latency_us),
             session_id: asked.session_id.clone(),
             gpu_used: model.gpu && outcome.cache != CacheUse::Response,
             error: None,
@@ -105,14 +105,10 @@ impl ProcessAnswer {
                 reused_tokens: outcome.reused_tokens,
                 computed_tokens: outcome.computed_tokens,
                 finish_reason: answer.finish.name(),
-                time_to_first_token_ms: milliseconds(outcome.first_token_us),
+                time_to_first_token_ms: ms(outcome.first_token_us),
                 cache: outcome.cache.name(),
                 coalesced: outcome.coalesced,
             },
         }
     }
-}
-
-fn milliseconds(us: u64) -> f64 {
-    std::time::Duration::from_micros(us).as_secs_f64() * 1_000.0
 }

@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,7 +23,7 @@ use crate::door::process::answer::{Asked, ProcessAnswer};
 use crate::door::process::request::{ProcessBody, RequestLimits, parse};
 use crate::door::request_head::{accepted, cache_control};
 use crate::edge::RequestId;
-use crate::extract::Json;
+use crate::extract::{Document, Json};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::process::{ProcessEvent, ProcessLimits};
@@ -75,7 +74,7 @@ async fn process(
     AnswerBy(deadline): AnswerBy,
     request_id: RequestId,
     headers: HeaderMap,
-    Json(body): Json<Value>,
+    Json(Document(body)): Json<Document>,
 ) -> Result<Response, Problem> {
     let processor = &state.processor;
     let accepted = accepted(&headers)?;
