@@ -1,6 +1,6 @@
 //! Opening and closing the doors, in order.
 //!
-//! Addresses are taken before anything else, so that a taken port is found while nothing runs; the main door opens last and closes
+//! Addresses are held before anything else, so that a taken port is found while nothing runs; the main door opens last and closes
 //! first, so that health can be asked for as long as anything is served.
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ use crate::figures::GATHERERS_MAX;
 use crate::limits::{self, Limits};
 use crate::openapi;
 use crate::process::Processor;
-use crate::server::{BoundDoor, DoorPlan, OpenConnections, OpenDoor};
+use crate::server::{BoundDoor, DoorPlan, ListeningDoor, OpenConnections, OpenDoor};
 use crate::stack::Stack;
 use crate::state::AppState;
 
@@ -145,11 +145,63 @@ impl StartError {
     }
 }
 
-/// Opens the doors.
+/// The addresses of the doors, held while everything behind them is made, and who may come in there.
+#[derive(Debug)]
+pub struct HeldDoors {
+    http: BoundDoor,
+    admin: BoundDoor,
+    access: Access,
+    warnings: Vec<Warning>,
+    connections: OpenConnections,
+}
+
+/// Holds the addresses of the doors and reads the token file. Nobody can connect yet.
+///
+/// # Errors
+/// [`StartError`], with a hint for the operator; nothing is held.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn hold(settings: &Settings) -> Result<HeldDoors, StartError> {
+    let mut warnings = Vec::new();
+    let access = access(settings, &mut warnings)?;
+    let connections = OpenConnections::default();
+    let http = bind(
+        Door::Http,
+        settings.http.bind,
+        &access,
+        &settings.limits,
+        connections.clone(),
+    )?;
+    let admin = bind(
+        Door::Admin,
+        settings.admin.bind,
+        &access,
+        &admin_limits(&settings.limits),
+        OpenConnections::default(),
+    )?;
+    Ok(HeldDoors {
+        http,
+        admin,
+        access,
+        warnings,
+        connections,
+    })
+}
+
+/// Holds the doors and opens them at once.
 ///
 /// # Errors
 /// [`StartError`], with a hint for the operator; nothing is left open.
 pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
+    open(hold(&parts.settings)?, parts).await
+}
+
+/// Opens the doors that were held for the same settings.
+///
+/// # Errors
+/// [`StartError`], with a hint for the operator; nothing is left open.
+pub async fn open(held: HeldDoors, parts: GatewayParts) -> Result<Gateway, StartError> {
     let GatewayParts {
         node,
         cluster,
@@ -158,24 +210,17 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         mut warnings,
         recorded,
     } = parts;
+    let HeldDoors {
+        http,
+        admin,
+        access,
+        warnings: found,
+        connections,
+    } = held;
+    warnings.extend(found);
     let clock = node.clock().clone();
-    let access = access(&settings, &mut warnings)?;
     let (http_limits, admin_limits) = (&settings.limits, admin_limits(&settings.limits));
-    let connections = OpenConnections::default();
-    let http = bind(
-        Door::Http,
-        settings.http.bind,
-        &access,
-        http_limits,
-        connections.clone(),
-    )?;
-    let admin = bind(
-        Door::Admin,
-        settings.admin.bind,
-        &access,
-        &admin_limits,
-        OpenConnections::default(),
-    )?;
+    let (http, admin) = (listen(http)?, listen(admin)?);
 
     let processor = Processor::start(&node, cluster.clone(), engine.clone(), &settings).await?;
     let limits = Limits::new(Door::Http, clock.clone(), http_limits);
@@ -196,7 +241,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
         draining: draining.clone(),
         uptime: clock.stopwatch(),
     };
-    let open = |bound: BoundDoor, door: Door, limits: Limits| {
+    let open = |listening: ListeningDoor, door: Door, limits: Limits| {
         let (router, paths) = openapi::finish(door, door::routes(door));
         let stack = Stack {
             door,
@@ -204,7 +249,7 @@ pub async fn start(parts: GatewayParts) -> Result<Gateway, StartError> {
             limits,
             clock: clock.clone(),
         };
-        bound.open(
+        listening.open(
             stack.around(router.with_state(state.clone()), paths),
             clock.clone(),
         )
@@ -311,6 +356,15 @@ fn bind(
     };
     BoundDoor::bind(plan).map_err(|source| StartError::Bind {
         door: door.name(),
+        address,
+        source,
+    })
+}
+
+fn listen(door: BoundDoor) -> Result<ListeningDoor, StartError> {
+    let (name, address) = door.place();
+    door.listen().map_err(|source| StartError::Bind {
+        door: name,
         address,
         source,
     })

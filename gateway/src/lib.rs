@@ -25,6 +25,6 @@ pub mod state;
 pub mod telemetry;
 
 pub use auth::Caller;
-pub use gateway::{Gateway, GatewayParts, StartError, start};
+pub use gateway::{Gateway, GatewayParts, HeldDoors, StartError, hold, open, start};
 pub use problem::Problem;
 pub use state::AppState;

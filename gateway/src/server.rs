@@ -90,9 +90,17 @@ impl Drop for Counted {
     }
 }
 
-/// A door that holds its address and accepts nobody yet.
+/// A door that holds its address. Nobody can connect yet: the system refuses until it listens.
 #[derive(Debug)]
 pub(crate) struct BoundDoor {
+    plan: DoorPlan,
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+/// A door that listens and accepts nobody yet.
+#[derive(Debug)]
+pub(crate) struct ListeningDoor {
     plan: DoorPlan,
     listener: TcpListener,
     address: SocketAddr,
@@ -124,15 +132,33 @@ impl BoundDoor {
         // port, so a taken port is still an error.
         socket.set_reuseaddr(true)?;
         socket.bind(plan.bind)?;
-        let listener = socket.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
+        let address = socket.local_addr()?;
         Ok(Self {
             plan,
-            listener,
+            socket,
             address,
         })
     }
 
+    /// Lets connections queue, which still can fail: another process that took the address at the same instant may listen first.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn listen(self) -> std::io::Result<ListeningDoor> {
+        Ok(ListeningDoor {
+            plan: self.plan,
+            listener: self.socket.listen(BACKLOG)?,
+            address: self.address,
+        })
+    }
+
+    /// Where it will listen, and under which name.
+    pub(crate) const fn place(&self) -> (&'static str, SocketAddr) {
+        (self.plan.name, self.address)
+    }
+}
+
+impl ListeningDoor {
     /// Starts serving.
     pub(crate) fn open(self, router: Router, clock: Clock) -> OpenDoor {
         let door = OpenDoor {

@@ -1,6 +1,7 @@
-//! The way up: settings, log, model, actors, cluster, doors, in this order, each needing only those before it.
+//! The way up: settings, log, addresses, model, actors, cluster, doors, in this order, each needing only those before it.
 //!
-//! It decides nothing that a setting does not say. Nothing listens before everything behind it works.
+//! It decides nothing that a setting does not say. Addresses are held first, so that a taken port or a token file that cannot be
+//! used is told before a model is read; nothing listens before everything behind it works.
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use ultrakv_actors::{Clock, Node, NodePlan};
@@ -29,6 +30,7 @@ pub(crate) struct Running {
 
 /// Brings a node up. On an error, what was already up goes down with the process.
 pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<Running, Failure> {
+    let held = ultrakv_gateway::hold(&loaded.settings).map_err(|error| closed(&error))?;
     let engine = load_model(&loaded.settings).await?;
     let budgets = budget_warnings(&loaded, &engine);
     let Loaded {
@@ -66,23 +68,27 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         warnings,
         recorded,
     };
-    let gateway = ultrakv_gateway::start(parts).await.map_err(|error| {
-        let hint = error.hint();
-        let status = match error {
-            // The operator named a file that does not say who may come in.
-            StartError::Tokens(_) | StartError::Exposed { .. } => Status::Usage,
-            StartError::Bind { .. } | StartError::Actors(_) => Status::Failed,
-        };
-        Failure {
-            status,
-            ..Failure::caused("opening the doors", &error).hint(hint)
-        }
-    })?;
+    let gateway = ultrakv_gateway::open(held, parts)
+        .await
+        .map_err(|error| closed(&error))?;
     Ok(Running {
         gateway,
         node,
         clock,
     })
+}
+
+/// Why the doors stay closed.
+fn closed(error: &StartError) -> Failure {
+    let status = match error {
+        // The operator named a file that does not say who may come in.
+        StartError::Tokens(_) | StartError::Exposed { .. } => Status::Usage,
+        StartError::Bind { .. } | StartError::Actors(_) => Status::Failed,
+    };
+    Failure {
+        status,
+        ..Failure::caused("opening the doors", error).hint(error.hint())
+    }
 }
 
 /// Loads the model on a thread that may compute.

@@ -230,6 +230,10 @@ async fn batches_store_and_read_block_by_block() {
     assert_eq!((body[3_048], number(3_056)), (1, 3));
     assert_eq!(&body[3_072..], b"two");
 
+    let twice = value!({"keys": ["first", "second", "first"]});
+    let twice = house.http(Method::POST, "/v1/kv/get").json(&twice);
+    assert_eq!(failure(twice).await, (400, "batch_repeats".to_owned()));
+
     let cut = house
         .http(Method::POST, "/v1/kv/put")
         .header("content-type", FRAMES)

@@ -39,6 +39,20 @@ async fn a_taken_port_is_told_with_its_address() {
 }
 
 #[tokio::test]
+async fn held_doors_need_no_model_and_nobody_can_connect_to_them() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let mut settings = settings();
+    settings.http.bind = free.local_addr().expect("its address");
+    let taken = ultrakv_gateway::hold(&settings).expect_err("somebody listens there");
+    assert_eq!(taken.code(), "gateway.bind");
+    drop(free);
+    let held = ultrakv_gateway::hold(&settings).expect("now it is free");
+    let early = std::net::TcpStream::connect(settings.http.bind).expect_err("nothing listens");
+    assert_eq!(early.kind(), std::io::ErrorKind::ConnectionRefused);
+    drop(held);
+}
+
+#[tokio::test]
 async fn a_door_that_others_can_reach_needs_tokens() {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let mut with_http = settings();

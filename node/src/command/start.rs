@@ -14,6 +14,7 @@ use crate::{settings, telemetry};
 pub(super) fn run(arguments: &StartArguments) -> Result<(), Failure> {
     let loaded = settings::load(&arguments.settings)?;
     telemetry::start_log(&loaded.settings.log)?;
+    raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -22,6 +23,22 @@ pub(super) fn run(arguments: &StartArguments) -> Result<(), Failure> {
     // A generation that was cut off by the deadline may still be computing on a blocking thread; it is not waited for.
     runtime.shutdown_background();
     outcome
+}
+
+/// Raises the limit of open files as far as this process may: a shell's usual 1 024 are fewer than `limits.connections_max`.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::warn!(?current, %error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve(arguments: &StartArguments, loaded: Loaded) -> Result<(), Failure> {

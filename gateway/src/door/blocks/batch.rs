@@ -1,6 +1,6 @@
 //! Many blocks in one request, each with its own fate: partial success is normal.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -68,18 +68,34 @@ pub(super) async fn get_blocks(
     Json(body): Json<KeysBody>,
 ) -> Result<Response, Problem> {
     check_batch(&body.keys)?;
+    check_distinct(&body.keys)?;
     let addresses = addresses(&domain, &body.keys);
     let found = state.cluster.get(&domain, &addresses, deadline).await?;
-    let found = addresses
-        .iter()
-        .zip(found)
-        .map(|(address, block)| block.filter(|block| is_intact(&address.key, block)))
-        .collect();
-    let mut response = Response::new(AnswerBody::new(Pieces::of(found)));
+    let mut pieces = Pieces::default();
+    for (address, block) in addresses.iter().zip(found) {
+        pieces.push(block.filter(|block| is_intact(&address.key, block)));
+        // Hashing a batch of large blocks takes seconds, which others, and this request's own deadline, must not wait for.
+        tokio::task::yield_now().await;
+    }
+    let mut response = Response::new(AnswerBody::new(pieces));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(FRAMES));
     Ok(response)
+}
+
+/// Refuses a name that stands twice: without this a short request could ask for a thousand times what the cache holds.
+fn check_distinct(keys: &[String]) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    match keys.iter().position(|key| !seen.insert(key)) {
+        None => Ok(()),
+        Some(index) => {
+            let told = format!("keys[{index}] stands in this batch already");
+            Err(Problem::bad_request("batch_repeats", told)
+                .hint("ask for each block once")
+                .param("keys"))
+        }
+    }
 }
 
 /// Stores blocks that come as frames.
@@ -168,30 +184,28 @@ impl From<Result<PutAnswer, Problem>> for PutResult {
 }
 
 /// An answer in pieces that lie where they are: nothing is copied into one buffer, and the length is known in advance.
+#[derive(Default)]
 struct Pieces {
     pieces: VecDeque<Bytes>,
     left_bytes: u64,
 }
 
 impl Pieces {
-    fn of(found: Vec<Option<LeasedBlock>>) -> Self {
-        let mut pieces = VecDeque::with_capacity(found.len().saturating_mul(2));
-        for block in found {
-            match block {
-                Some(block) => {
-                    let length = u64::try_from(block.payload.len()).unwrap_or(u64::MAX);
-                    let checksum = xxh3_64(&block.payload);
-                    pieces.push_back(found_head(block.header.tokens, length, checksum));
-                    pieces.push_back(block.payload);
-                }
-                None => pieces.push_back(missing()),
-            }
-        }
-        let bytes = pieces.iter().map(Bytes::len).sum::<usize>();
-        Self {
-            pieces,
-            left_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-        }
+    fn push(&mut self, block: Option<LeasedBlock>) {
+        let Some(block) = block else {
+            self.push_bytes(missing());
+            return;
+        };
+        let length = u64::try_from(block.payload.len()).unwrap_or(u64::MAX);
+        let checksum = xxh3_64(&block.payload);
+        self.push_bytes(found_head(block.header.tokens, length, checksum));
+        self.push_bytes(block.payload);
+    }
+
+    fn push_bytes(&mut self, piece: Bytes) {
+        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        self.left_bytes = self.left_bytes.saturating_add(bytes);
+        self.pieces.push_back(piece);
     }
 }
 

@@ -141,6 +141,7 @@ impl Rig {
             connections: crate::server::OpenConnections::default(),
         });
         let door = bound
+            .and_then(BoundDoor::listen)
             .expect("a free port")
             .open(stack.around(routes, paths), clock);
         Self {
