@@ -3,6 +3,8 @@
 //! It must never wait for anything once it runs.
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -97,7 +99,12 @@ impl Actor for ShardActor {
             ShardMsg::EntryGet(_) | ShardMsg::EntryPut(_) | ShardMsg::EntryDelete(_) => {
                 handle_entry(state, message);
             }
-            ShardMsg::Evict(ask) => answer(state, ask, evict),
+            ShardMsg::Evict(ask) => answer(state, ask, |state, turn| {
+                state.has_turn = true;
+                let relief = evict(state, turn);
+                state.has_turn = false;
+                relief
+            }),
             ShardMsg::Stats(ask) => answer(state, ask, |state, ()| state.report()),
             #[cfg(any(test, feature = "chaos"))]
             #[expect(clippy::panic, reason = "the message orders it")]
@@ -250,6 +257,8 @@ fn handle_entry(state: &mut ShardState, message: ShardMsg) {
 
 /// Lets time pass, gives back what an earlier life's readers have left, and frees one batch.
 fn evict(state: &mut ShardState, turn: Turn) -> Relief {
+    #[cfg(test)]
+    state.link.port.turns.fetch_add(1, Ordering::SeqCst);
     state.feed(Event::Tick);
 
     let port = &state.link.port;

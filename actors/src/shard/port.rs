@@ -36,6 +36,9 @@ pub(crate) struct ShardPort {
     pub(crate) not_admitted: NotAdmitted,
     /// Set while the eviction actor was told of pressure and has not looked yet.
     pub(crate) pressed: AtomicBool,
+    /// Turns of eviction it was given.
+    #[cfg(test)]
+    pub(crate) turns: std::sync::atomic::AtomicU64,
     life: ArcSwapOption<Life>,
     retired: Mutex<Vec<Weak<Region>>>,
 }
@@ -82,6 +85,8 @@ impl ShardPort {
             memory: Arc::default(),
             not_admitted: NotAdmitted::new(index),
             pressed: AtomicBool::new(false),
+            #[cfg(test)]
+            turns: std::sync::atomic::AtomicU64::new(0),
             life: ArcSwapOption::empty(),
             retired: Mutex::default(),
         }

@@ -37,6 +37,9 @@ pub(crate) struct ShardState {
     /// The limits that hold: the plan's, less what readers hold of earlier lives.
     pub(super) budget: Budget,
     pub(super) meters: Meters,
+    /// The eviction actor is looking at this shard: it need not be told of pressure. Were it told, a shard in which nothing
+    /// can go would have it come back at once, for ever.
+    pub(super) has_turn: bool,
     regions: BTreeMap<ArenaId, Arc<Region>>,
     effects: Vec<Effect>,
     last_ticket: u64,
@@ -62,6 +65,7 @@ impl ShardState {
             shard: Shard::new(ShardConfig { budget, ..plan }),
             budget,
             meters,
+            has_turn: false,
             regions: BTreeMap::new(),
             effects: Vec::new(),
             last_ticket: 0,
@@ -136,7 +140,7 @@ impl ShardState {
     /// Tells the eviction actor, once until it has looked.
     fn press(&self) {
         let port = &self.link.port;
-        if !port.pressed.swap(true, Ordering::SeqCst) {
+        if !self.has_turn && !port.pressed.swap(true, Ordering::SeqCst) {
             self.link.eviction.pressure(port.index);
         }
     }

@@ -165,3 +165,28 @@ async fn what_readers_hold_of_a_dead_life_comes_off_the_next_ones_budget_until_t
     rig.until("whole again", |report| report.budget.bytes_max == BUDGET)
         .await;
 }
+
+#[tokio::test]
+async fn a_shard_that_can_evict_nothing_is_not_asked_over_and_over() {
+    let mut plan = plan(4 * BLOCK_BYTES, 1);
+    plan.eviction.tick_ms = 60_000;
+    (plan.budget.watermark_high, plan.budget.watermark_low) = (400, 300);
+    let rig = Rig::start(plan).await;
+    for address in &rig.chain(1, 2) {
+        let put = BlockPut {
+            pin: Pin::Hard,
+            ..block(address, None)
+        };
+        rig.cache
+            .put(&rig.domain, put, rig.deadline())
+            .await
+            .unwrap();
+    }
+    // Each turn of this goes through the shard's mailbox, and so would each turn of eviction.
+    for _ in 0..500 {
+        assert_eq!(rig.stats().await[0].usage.bytes, 2 * BLOCK_BYTES);
+        tokio::task::yield_now().await;
+    }
+    let turns = rig.cache.shard(0).unwrap().turns.load(Ordering::SeqCst);
+    assert!(turns < 10, "{turns} turns for nothing");
+}
