@@ -1,6 +1,6 @@
 //! The doors: HTTP, the `OpenAI` API, blocks and admin, and the process path behind them.
 //!
-//! A request enters through a [`server`] that bounds connections, headers, bodies, time and concurrency; [`auth`] names the
+//! A request enters through a `server` that bounds connections, headers, bodies, time and concurrency; [`auth`] names the
 //! calling service; a file in [`door`] turns the request into one call on the cluster's handle or on the [`process`] path; and
 //! whatever goes wrong leaves as a [`problem`] with a stable code and a hint. Nothing here knows how blocks are stored: the
 //! rooms below are reached through handles only.

@@ -9,7 +9,7 @@
 //! actor, so an actor that was killed and started again never admits more than there are slots, and
 //! the generations of its former life go on undisturbed; whoever was still waiting is told at once.
 //!
-//! Waiting has no time limit of its own: a waiter that gives up drops its [`Waiting`], which frees its
+//! Waiting has no time limit of its own: a waiter that gives up drops its `Waiting`, which frees its
 //! place. This module knows nothing of prompts or models.
 
 mod queue;

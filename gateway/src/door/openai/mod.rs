@@ -1,7 +1,7 @@
 //! The `OpenAI` protocol over the process path: models, chat completions, completions.
 //!
 //! One model is served under one name. Parameters are honoured or refused, never ignored; see
-//! [`parameters`]. Answers are cached only where the request makes them reproducible: at temperature
+//! `parameters`. Answers are cached only where the request makes them reproducible: at temperature
 //! 0, or with a seed. Errors leave as the protocol's error object (the edge of the server sees to
 //! that). `usage.prompt_tokens_details.cached_tokens` says how much of the prompt was not computed.
 //!
