@@ -7,7 +7,7 @@
 mod rope;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -36,6 +36,11 @@ pub(crate) fn read_bounded(file: &Path, limit: u64) -> Result<Vec<u8>, LoadError
         file: file.to_path_buf(),
         source,
     };
+    // Asked before it is opened: opening a pipe waits for a writer, and a device never ends.
+    if !std::fs::metadata(file).map_err(unreadable)?.is_file() {
+        let source = std::io::Error::new(ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(unreadable(source));
+    }
     let opened = File::open(file).map_err(unreadable)?;
     let found = opened.metadata().map_err(unreadable)?.len();
     if found > limit {

@@ -227,6 +227,15 @@ fn missing_and_broken_files_are_named() {
             assert!(error.to_string().contains(file), "{error}");
         }
     }
+    for file in ["config.json", "model.safetensors"] {
+        let folder = Folder::copy("mistral");
+        std::fs::remove_file(folder.path(file)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path(file)).unwrap();
+        let error = folder.error();
+        assert_eq!(error.code(), "model_unreadable");
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("not a regular file"), "{cause}");
+    }
     let folder = Folder::copy("mistral");
     std::fs::write(folder.path("chat_template.jinja"), "{% for %}").unwrap();
     assert_eq!(folder.error().code(), "model_bad_template");
