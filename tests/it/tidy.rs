@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "actors", "cache", "cluster", "config", "gateway", "model", "node",
         ],
     ),
+    ("chaos", &["actors", "cache", "cluster"]),
 ];
 
 /// A framework may be named only by the manifests of its homes.
@@ -45,7 +46,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle-core", &["model"]),
     ("candle-nn", &["model"]),
     ("tokenizers", &["model"]),
-    ("clap", &["node", "tests"]),
+    ("clap", &["chaos", "node", "tests"]),
 ];
 
 /// Everything the pure room may name: no I/O, no clock, no threads, no runtime.
