@@ -19,6 +19,32 @@ impl NodeId {
     pub fn draw(entropy: &Entropy) -> Result<Self, EntropyError> {
         entropy.draw().map(|bytes| Self(u128::from_le_bytes(bytes)))
     }
+
+    /// The id as it stands in frames.
+    #[must_use]
+    pub const fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The id of a frame, a certificate or a stored record.
+    #[must_use]
+    pub const fn from_u128(id: u128) -> Self {
+        Self(id)
+    }
+
+    /// Reads an id as it is printed: 32 lower-case hexadecimal digits and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = text.len() == 32
+            && text
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if plain {
+            u128::from_str_radix(text, 16).ok().map(Self)
+        } else {
+            None
+        }
+    }
 }
 
 impl fmt::Display for NodeId {

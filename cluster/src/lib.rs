@@ -10,6 +10,7 @@ mod membership;
 mod slots;
 mod status;
 mod view;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;
