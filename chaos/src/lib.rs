@@ -2,6 +2,7 @@
 //!
 //! One seed fixes everything. It must never know a socket or a real clock.
 
+pub mod consensus;
 pub mod history;
 pub mod linear;
 pub mod network;
