@@ -6,6 +6,7 @@
 mod domains;
 mod handle;
 mod identity;
+pub mod lane;
 mod membership;
 mod slots;
 mod status;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ultrakv_cluster::lane::tls::NODE_DAYS_DEFAULT;
 
 /// What the exit statuses mean; scripts depend on them.
 const EXIT_STATUS: &str = "\
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// Check, show, plan or describe settings.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make the authority of a cluster and the certificates of its nodes.
+    #[command(subcommand)]
+    Certs(CertsCommand),
 }
 
 /// Where settings come from, in rising order of precedence: files, files of variables, variables, flags.
@@ -264,6 +268,79 @@ pub(crate) struct PlanArguments {
     /// What goes first when room is needed.
     #[arg(long, value_name = "NAME")]
     pub(crate) strategy: Option<String>,
+    /// How the result is written.
+    #[arg(
+        short,
+        long,
+        alias = "format",
+        value_enum,
+        env = "ULTRAKV_OUTPUT",
+        default_value_t
+    )]
+    pub(crate) output: Output,
+}
+
+/// `ultrakv certs`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make the authority of a new cluster: ca.pem, and ca.key, which belongs on no node.
+    Init(CertsInitArguments),
+    /// Make the certificate of one node: ca.pem, node.pem and node.key.
+    Node(CertsNodeArguments),
+}
+
+/// `ultrakv certs init`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ultrakv certs init --out ca --cluster blue
+  ultrakv certs node --ca ca --out node-1
+
+Whoever holds ca.key can make nodes of this cluster: keep it away from them.")]
+pub(crate) struct CertsInitArguments {
+    /// The folder to write to; it is made when missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// The cluster's name: 1 to 63 of a-z, 0-9 and -, beginning with a letter.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: String,
+    /// Overwrite files; nodes of the old authority will not be believed any more.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How the result is written.
+    #[arg(
+        short,
+        long,
+        alias = "format",
+        value_enum,
+        env = "ULTRAKV_OUTPUT",
+        default_value_t
+    )]
+    pub(crate) output: Output,
+}
+
+/// `ultrakv certs node`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ultrakv certs node --ca ca --out node-1
+  ultrakv certs node --ca ca --out node-1 --id 5b0f... --force     renew, keeping the node's id")]
+pub(crate) struct CertsNodeArguments {
+    /// The authority's folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) ca: PathBuf,
+    /// The folder to write to; it is made when missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// The node's id, 32 hexadecimal digits; drawn when left out.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// For how many days it is valid.
+    #[arg(long, value_name = "DAYS", default_value_t = NODE_DAYS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(crate) days: u32,
+    /// Overwrite files.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// How the result is written.
     #[arg(
         short,

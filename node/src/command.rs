@@ -1,5 +1,6 @@
 //! One file a command. Each reads its arguments, does its work and says what came of it.
 
+mod certs;
 mod config;
 mod demo;
 mod health;
@@ -19,6 +20,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Stats(arguments) => block_on(stats::run(arguments)),
         Command::Health(arguments) => block_on(health::run(arguments)),
         Command::Config(command) => config::run(command),
+        Command::Certs(command) => certs::run(command),
     }
 }
 
