@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::hex_id;
+
 /// The machine refused to give random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes: {reason}")]
@@ -86,6 +88,18 @@ impl BootId {
     pub fn draw(entropy: &Entropy) -> Result<Self, EntropyError> {
         entropy.draw().map(|bytes| Self(u128::from_le_bytes(bytes)))
     }
+
+    /// The id as it stands in frames and records.
+    #[must_use]
+    pub const fn to_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The id of a frame or a stored record.
+    #[must_use]
+    pub const fn from_u128(id: u128) -> Self {
+        Self(id)
+    }
 }
 
 impl fmt::Display for BootId {
@@ -102,7 +116,13 @@ impl fmt::Debug for BootId {
 
 impl serde::Serialize for BootId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        hex_id::serialize(self.0, serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for BootId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        hex_id::deserialize(deserializer).map(Self)
     }
 }
 

@@ -23,6 +23,7 @@ mod entropy;
 mod error;
 mod eviction;
 mod handle;
+pub mod hex_id;
 mod node;
 mod placement;
 pub mod plan;

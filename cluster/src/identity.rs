@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use ultrakv_actors::{Entropy, EntropyError};
+use ultrakv_actors::{BootId, Entropy, EntropyError, hex_id};
 
 /// The id of a node and the data it holds; a node that lost its data comes back under another one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u128);
 
 impl NodeId {
@@ -35,15 +35,7 @@ impl NodeId {
     /// Reads an id as it is printed: 32 lower-case hexadecimal digits and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = text.len() == 32
-            && text
-                .bytes()
-                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        if plain {
-            u128::from_str_radix(text, 16).ok().map(Self)
-        } else {
-            None
-        }
+        hex_id::parse(text).map(Self)
     }
 }
 
@@ -61,6 +53,46 @@ impl fmt::Debug for NodeId {
 
 impl serde::Serialize for NodeId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        hex_id::serialize(self.0, serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for NodeId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        hex_id::deserialize(deserializer).map(Self)
+    }
+}
+
+/// One life of a node, or of the shard of it that is meant: what was granted to one life is nothing to the next.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Incarnation {
+    /// The node.
+    pub node: NodeId,
+    /// Which of its lives.
+    pub boot: BootId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_digits_for_people_and_bytes_for_machines() {
+        let entropy = Entropy::seeded(3);
+        let life = Incarnation {
+            node: NodeId::draw(&entropy).unwrap(),
+            boot: BootId::draw(&entropy).unwrap(),
+        };
+        let text = serde_json::to_string(&life).unwrap();
+        assert!(text.contains(&format!("\"{}\"", life.node)), "{text}");
+        assert_eq!(serde_json::from_str::<Incarnation>(&text).unwrap(), life);
+        let bytes = rmp_serde::to_vec(&life).unwrap();
+        assert!(bytes.len() <= 2 * 18 + 1, "{} bytes", bytes.len());
+        assert_eq!(rmp_serde::from_slice::<Incarnation>(&bytes).unwrap(), life);
+        for wrong in ["\"\"", "\"0\"", "7", "\"000000000000000000000000000000zz\""] {
+            assert!(serde_json::from_str::<NodeId>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -23,7 +23,7 @@ pub use ultrakv_actors::{
 
 pub use domains::UnknownService;
 pub use handle::{ClusterHandle, ClusterPlan, ClusterStartError};
-pub use identity::NodeId;
+pub use identity::{Incarnation, NodeId};
 pub use membership::PurgeError;
 pub use slots::{Epoch, SlotMap, SlotRange};
 pub use status::{
