@@ -30,6 +30,7 @@ pub mod plan;
 mod shard;
 pub mod supervise;
 pub mod telemetry;
+mod watcher;
 
 #[cfg(test)]
 mod tests;
@@ -43,3 +44,4 @@ pub use node::{Node, StartError, StopReason};
 pub use plan::NodePlan;
 pub use shard::{ArenaPurge, LeasedBlock, ShardReport};
 pub use supervise::{ActorInfo, ActorState, ChildSpec};
+pub use watcher::BlockWatcher;

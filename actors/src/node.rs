@@ -257,6 +257,7 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
                 port: Arc::clone(port),
                 arenas: Arc::clone(&arenas),
                 eviction: Arc::clone(&eviction),
+                watcher: plan.watcher.clone(),
             };
             let name = format!("shard-{}", port.index);
             ChildSpec::actor(name, "ShardActor", move |boot_id| {

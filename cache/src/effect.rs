@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::arena::{Extents, PageRange};
 use crate::block::BlockHeader;
 use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, ReservationId, Ticket};
+use crate::key::BlockKey;
 
 /// A block lent to a reader.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,6 +265,20 @@ pub enum Effect {
         /// Whether the new limits hold. If not, what is leased, pinned or reserved exceeds them and the old ones hold; the
         /// rest was evicted, so asking again after releases will do.
         applied: bool,
+    },
+    /// Where [`crate::ShardConfig::tells_changes`]: a block became visible, after nobody had seen it.
+    Appeared {
+        /// The block.
+        key: BlockKey,
+        /// The first block of its run, as its writer said.
+        run: BlockKey,
+    },
+    /// Where [`crate::ShardConfig::tells_changes`]: a block that had appeared is here no more.
+    Vanished {
+        /// The block.
+        key: BlockKey,
+        /// The first block of its run; `None` when the blocks between went before it.
+        run: Option<BlockKey>,
     },
     /// Give the physical memory of these free pages back (punch a hole). Their next use starts from zeros.
     Discard {

@@ -123,6 +123,8 @@ impl fmt::Debug for EntryPut {
 pub struct ReserveBlock {
     /// Its key.
     pub key: BlockKey,
+    /// The first block of its run; itself where it is that one, or stands alone.
+    pub run: BlockKey,
     /// The block before it in its chain. Only the declared parent is ever taken for one.
     pub parent: Option<BlockKey>,
     /// The arena its pages come from.

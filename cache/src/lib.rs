@@ -58,7 +58,7 @@
 //! let mut shard = Shard::new(ShardConfig::new(Budget::of_bytes(1 << 20)));
 //! let mut effects = Vec::new();
 //! let block = Box::new(ReserveBlock {
-//!     key, parent: None, arena: ArenaId(0), header, retain: Retain::default(), term: Term::Held,
+//!     key, run: key, parent: None, arena: ArenaId(0), header, retain: Retain::default(), term: Term::Held,
 //! });
 //! shard.handle(Event::Reserve { ticket: Ticket(1), block }, Now(0), &mut effects);
 //! let Some(Effect::Reserved { reservation, extents, .. }) = effects.pop() else { unreachable!() };

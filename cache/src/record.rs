@@ -46,6 +46,7 @@ const _: () = assert!(size_of::<Record>() == 44);
 const STATE_PIN: u8 = 3;
 const STATE_STORED: u8 = 4;
 const STATE_MANY: u8 = 8;
+const STATE_HEAD: u8 = 16;
 
 /// What a new record is made of.
 pub(crate) struct NewRecord<'a> {
@@ -54,6 +55,8 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) arena: u16,
     pub(crate) pin: Pin,
     pub(crate) expires: Option<Now>,
+    /// Whether it is the first of its run.
+    pub(crate) is_head: bool,
 }
 
 impl Record {
@@ -82,6 +85,11 @@ impl Record {
 
     pub(crate) const fn tokens(&self) -> u32 {
         self.tokens
+    }
+
+    /// Whether it is the first of its run.
+    pub(crate) const fn is_head(&self) -> bool {
+        self.state & STATE_HEAD != 0
     }
 
     /// First page of the payload: with the arena, the name of the holding.
@@ -170,6 +178,9 @@ impl BlockTable {
             state: STATE_STORED,
         };
         record.set_pin(new.pin);
+        if new.is_head {
+            record.state |= STATE_HEAD;
+        }
         if let Extents::Many(ranges) = new.extents {
             record.state |= STATE_MANY;
             self.many.insert(id.0, Arc::clone(ranges));
@@ -213,7 +224,7 @@ mod tests {
         fn gives_back_the_header_pin_expiry_and_extents_it_took(
             kind in 1..=3_u8, dtype in 1..=3_u8, dims in any::<[u16; 3]>(), tokens in any::<u32>(),
             error in 0.0..1e9_f32, length in 1..1_u64 << 40, checksum in any::<u64>(), ttl in any::<Option<u32>>(),
-            many in any::<bool>(),
+            many in any::<bool>(), is_head in any::<bool>(),
         ) {
             let layout = BlockLayout {
                 kind: BlockKind::from_code(kind).unwrap(), dtype: Dtype::from_code(dtype).unwrap(),
@@ -230,10 +241,11 @@ mod tests {
             let mut table = BlockTable::default();
             for pin in [Pin::None, Pin::Soft, Pin::Hard] {
                 let expires = ttl.map(|ms| Now(u64::from(ms)));
-                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, pin, expires });
+                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, pin, expires, is_head });
                 let record = table.records[5];
                 prop_assert_eq!(record.header(), header);
                 prop_assert_eq!((record.pin(), record.arena, record.first()), (pin, 3, extents.first()));
+                prop_assert_eq!(record.is_head(), is_head);
                 prop_assert_eq!(record.expires(), expires.unwrap_or(Now(u64::MAX)));
                 prop_assert_eq!(table.extents(BlockId(5), 4096), extents.clone());
             }

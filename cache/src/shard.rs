@@ -72,6 +72,8 @@ pub struct ShardConfig {
     pub leases_max: u32,
     /// Open reservations at most.
     pub reservations_max: u32,
+    /// Whether every block that appears or vanishes is told, for a directory that many nodes share.
+    pub tells_changes: bool,
 }
 
 impl ShardConfig {
@@ -86,6 +88,7 @@ impl ShardConfig {
             lease_ms_max: 60_000,
             leases_max: 1 << 20,
             reservations_max: 4_096,
+            tells_changes: false,
         }
     }
 }
@@ -154,6 +157,8 @@ pub struct Shard {
     retired: Vec<u16>,
     /// Next number the sweep looks at.
     sweep_at: u32,
+    /// Blocks that appeared and vanished during this event, not yet told.
+    changes: Vec<Effect>,
     is_pressed: bool,
     counted: ShardStats,
 }
@@ -194,6 +199,7 @@ impl Shard {
             purging: 0,
             retired: Vec::new(),
             sweep_at: 0,
+            changes: Vec::new(),
             is_pressed: false,
             counted: ShardStats::default(),
         }
@@ -315,6 +321,7 @@ impl Shard {
 
     /// Brings memory under the budget, closes what is empty, and checks that every limit holds.
     fn settle(&mut self, is_tick: bool, effects: &mut Vec<Effect>) {
+        effects.append(&mut self.changes);
         self.close_retired(effects);
         self.discard_excess(effects);
         let over = |used: u64, max: u64, watermark: u16| used.saturating_sub(part(max, watermark));

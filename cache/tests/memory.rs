@@ -100,6 +100,7 @@ fn store(shard: &mut Shard, key: BlockKey, parent: Option<BlockKey>) {
     header.payload_bytes = 100;
     let block = Box::new(ReserveBlock {
         key,
+        run: key,
         parent,
         arena: ArenaId(0),
         header,

@@ -98,6 +98,7 @@ impl CacheHandle {
         let permit = shard.gate.enter_with(put.header.payload_bytes)?;
         let block = ReserveBlock {
             key: put.address.key,
+            run: put.address.run,
             parent: put.parent,
             arena: domain.arena,
             header: put.header,

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use ultrakv_cache::{Budget, PolicyKind, ShardConfig};
 use ultrakv_config::{CacheSettings, Devices};
 
-use crate::Entropy;
 use crate::clock::Clock;
 use crate::device::{Device, HostDevice};
 use crate::supervise::RestartLimit;
+use crate::{BlockWatcher, Entropy};
 
 pub use split::split;
 
@@ -103,6 +103,8 @@ pub struct NodePlan {
     pub clock: Clock,
     /// Where boot ids and secrets are drawn.
     pub entropy: Entropy,
+    /// Who is told which blocks come and go; nobody on a node without peers.
+    pub watcher: Option<Arc<dyn BlockWatcher>>,
 }
 
 /// One shard's part of the plan.
@@ -132,6 +134,7 @@ impl NodePlan {
             restarts: RestartLimit::default(),
             clock: Clock::machine(),
             entropy: Entropy::machine(),
+            watcher: None,
         }
     }
 
@@ -196,6 +199,7 @@ impl NodePlan {
                     page_bytes: self.page_bytes,
                     policy: self.policy,
                     lease_ms_max: self.lease_ms_max,
+                    tells_changes: self.watcher.is_some(),
                     ..ShardConfig::new(budget)
                 },
                 gate: self.gate,

@@ -18,6 +18,7 @@ use super::lease::{LentBlock, Loan};
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
 use super::report::ShardReport;
+use crate::BlockWatcher;
 use crate::device::{Claim, Pages, Region, TierError};
 use crate::eviction::EvictionPort;
 
@@ -27,6 +28,7 @@ pub(crate) struct ShardLink {
     pub(crate) port: Arc<ShardPort>,
     pub(crate) arenas: Arc<Arenas>,
     pub(crate) eviction: Arc<EvictionPort>,
+    pub(crate) watcher: Option<Arc<dyn BlockWatcher>>,
 }
 
 /// One life of a shard.
@@ -58,6 +60,9 @@ impl ShardState {
     ) -> Self {
         let plan = link.port.plan.config;
         let budget = less_residue(plan.budget, link.port.residue_bytes());
+        if let Some(watcher) = &link.watcher {
+            watcher.began(link.port.index, life.boot_id);
+        }
         let meters = Meters::new(link.port.index, link.port.device.tier());
         Self {
             life,
@@ -97,6 +102,16 @@ impl ShardState {
                 Effect::Discard { arena, pages } => self.discard(arena, pages),
                 Effect::ArenaClosed { arena } => self.close(arena),
                 Effect::Pressure { .. } => self.press(),
+                Effect::Appeared { key, run } => {
+                    if let Some(watcher) = &self.link.watcher {
+                        watcher.appeared(self.link.port.index, &key, &run);
+                    }
+                }
+                Effect::Vanished { key, run } => {
+                    if let Some(watcher) = &self.link.watcher {
+                        watcher.vanished(self.link.port.index, &key, run.as_ref());
+                    }
+                }
                 Effect::Matched { .. }
                 | Effect::Lent { .. }
                 | Effect::Reserved { .. }

@@ -5,6 +5,7 @@ mod budgets;
 mod chaos;
 mod entries;
 mod limits;
+mod watcher;
 
 use std::time::Duration;
 

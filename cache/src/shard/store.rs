@@ -198,6 +198,10 @@ impl Shard {
             None => {}
         }
         self.store(&reservation);
+        if self.config.tells_changes {
+            let (key, run) = (block.key, block.run);
+            self.changes.push(Effect::Appeared { key, run });
+        }
         self.counted.stored += 1;
         Effect::Stored { ticket }
     }
@@ -232,6 +236,7 @@ impl Shard {
             arena: *arena,
             pin: block.retain.pin,
             expires: (expires < NEVER).then_some(expires),
+            is_head: block.run == block.key,
         };
         self.table.put(id, &new);
         self.timed_blocks += u64::from(new.expires.is_some());

@@ -79,6 +79,7 @@ impl Walk {
         let page_bytes = usize::try_from(PAGE_BYTES).unwrap();
         ReserveBlock {
             key,
+            run: key,
             parent: None,
             arena: ARENA,
             header: header(&key, 16, pages * page_bytes - 1),

@@ -23,6 +23,12 @@ fn parent_of(of: usize) -> Option<usize> {
     (of > 0).then_some(of / 2)
 }
 
+/// First block of the run that a block belongs to: runs are two blocks long.
+fn run_of(of: usize) -> BlockKey {
+    let is_head = chain_to(of).len() % 2 == 1;
+    key(if is_head { of } else { of / 2 })
+}
+
 fn chain_to(of: usize) -> Vec<usize> {
     let mut chain: Vec<usize> = std::iter::successors(Some(of), |of| parent_of(*of)).collect();
     chain.reverse();
@@ -67,6 +73,8 @@ struct Player {
     leases: BTreeMap<LeaseId, Held>,
     run_leases: Vec<LeaseId>,
     resident: BTreeSet<(u32, u32)>,
+    /// What a directory would know from the changes that were told: each block and its run.
+    told: BTreeMap<BlockKey, BlockKey>,
     trace: Vec<Effect>,
     /// What the commit or abort being played names.
     named: ReservationId,
@@ -99,6 +107,7 @@ impl Player {
             config.arenas_max,
         ) = (12, 5, 3);
         (config.lease_ms_max, config.policy) = (50, policy);
+        config.tells_changes = true;
         Self {
             shard: Shard::new(config),
             now: Now(0),
@@ -109,6 +118,7 @@ impl Player {
             leases: BTreeMap::new(),
             run_leases: Vec::new(),
             resident: BTreeSet::new(),
+            told: BTreeMap::new(),
             trace: Vec::new(),
             named: ReservationId(0),
             doomed: BTreeSet::new(),
@@ -150,6 +160,12 @@ impl Player {
         for effect in &effects {
             self.observe(step, effect, &before);
         }
+        let forest = &self.shard.forest;
+        let ids = (0..forest.slots()).map(BlockId);
+        let stored = ids.filter(|id| self.shard.table.records[id.0].is_stored());
+        let stored: BTreeSet<_> = stored.map(|id| *forest.key(id)).collect();
+        let told: BTreeSet<_> = self.told.keys().copied().collect();
+        assert_eq!(told, stored, "the changes tell another story");
         check::agrees(&self.shard);
         self.sees_what_it_should(&before);
         self.trace.extend(effects);
@@ -253,9 +269,11 @@ fn ticket_of(effect: &Effect) -> Option<u64> {
         | Effect::EntryDeleted { ticket, .. }
         | Effect::Evicted { ticket, .. }
         | Effect::Resized { ticket, .. } => ticket,
-        Effect::Discard { .. } | Effect::ArenaClosed { .. } | Effect::Pressure { .. } => {
-            return None;
-        }
+        Effect::Appeared { .. }
+        | Effect::Vanished { .. }
+        | Effect::Discard { .. }
+        | Effect::ArenaClosed { .. }
+        | Effect::Pressure { .. } => return None,
     };
     Some(ticket.0)
 }

@@ -43,6 +43,7 @@ impl Player {
                 let arena = ArenaId(arena);
                 let block = ReserveBlock {
                     key: key(of),
+                    run: super::run_of(of),
                     parent,
                     arena,
                     header,

@@ -67,11 +67,25 @@ impl Player {
                 }
             }
             (step, Effect::Purged { .. }) => self.observe_purge(step, effect),
+            (_, Effect::Appeared { .. } | Effect::Vanished { .. }) => self.observe_change(effect),
             (_, Effect::Discard { .. } | Effect::ArenaClosed { .. }) => self.observe_memory(effect),
             (_, Effect::Resized { applied, .. }) => {
                 assert!(*applied || self.shard.stats().budget == before.budget);
             }
             (step, effect) => self.observe_entry(step, effect),
+        }
+    }
+
+    fn observe_change(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Appeared { key, run } => {
+                assert_eq!(self.told.insert(*key, *run), None, "appeared twice");
+            }
+            Effect::Vanished { key, run } => {
+                let told = self.told.remove(key).expect("it had appeared");
+                assert!(run.is_none_or(|run| run == told), "of another run");
+            }
+            other => panic!("{other:?} is no change"),
         }
     }
 
@@ -148,6 +162,7 @@ impl Player {
         let parent = parent_of(of).map(key);
         let block = ReserveBlock {
             key: key(of),
+            run: super::run_of(of),
             parent,
             arena,
             header: header_of(of),
