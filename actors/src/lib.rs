@@ -39,7 +39,7 @@ pub use clock::{Clock, Deadline, UnixMs};
 pub use domain::Domain;
 pub use entropy::{BootId, Entropy, EntropyError};
 pub use error::RequestError;
-pub use handle::{BlockPut, CacheHandle, EntryError, EntryOptions, PutError, Stored};
+pub use handle::{BlockPut, CacheHandle, EntryError, EntryFound, EntryOptions, PutError, Stored};
 pub use node::{Node, StartError, StopReason};
 pub use plan::NodePlan;
 pub use shard::{ArenaPurge, LeasedBlock, ShardReport};

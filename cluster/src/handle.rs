@@ -11,10 +11,10 @@ use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
     ActorInfo, ActorState, BlockPut, BootId, CacheHandle, ChildSpec, Domain, EntropyError,
-    EntryError, EntryOptions, LeasedBlock, Node, PutError, RequestError, ShardReport, StartError,
-    Stored,
+    EntryError, EntryFound, EntryOptions, LeasedBlock, Node, PutError, RequestError, ShardReport,
+    StartError, Stored,
 };
-use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
+use ultrakv_cache::{BlockAddress, OnlyIf, Pin, PinOutcome};
 
 use crate::NodeId;
 use crate::domains::{Domains, UnknownService};
@@ -228,7 +228,7 @@ impl ClusterHandle {
         self.inner.cache.remove(domain, addresses, deadline).await
     }
 
-    /// An entry's value.
+    /// An entry.
     ///
     /// # Errors
     /// When no answer came; never to be taken for "absent".
@@ -237,7 +237,7 @@ impl ClusterHandle {
         domain: &Domain,
         key: &[u8],
         deadline: Deadline,
-    ) -> Result<Option<Bytes>, EntryError> {
+    ) -> Result<Option<EntryFound>, EntryError> {
         self.inner.cache.entry_get(domain, key, deadline).await
     }
 
@@ -260,14 +260,16 @@ impl ClusterHandle {
     /// Deletes an entry; answers whether there was one.
     ///
     /// # Errors
-    /// When it is not known whether it was carried out.
+    /// When its condition does not hold, or when it is not known whether it was carried out.
     pub async fn entry_delete(
         &self,
         domain: &Domain,
         key: &[u8],
+        only_if: OnlyIf,
         deadline: Deadline,
     ) -> Result<bool, EntryError> {
-        self.inner.cache.entry_delete(domain, key, deadline).await
+        let cache = &self.inner.cache;
+        cache.entry_delete(domain, key, only_if, deadline).await
     }
 
     /// Makes everything that a service's domain holds unreachable, and frees it. A share group is

@@ -17,8 +17,8 @@ pub mod wire;
 mod tests;
 
 pub use ultrakv_actors::{
-    ActorInfo, ActorState, BlockPut, Deadline, Domain, EntryError, EntryOptions, LeasedBlock,
-    PutError, RequestError, ShardReport, Stored,
+    ActorInfo, ActorState, BlockPut, Deadline, Domain, EntryError, EntryFound, EntryOptions,
+    LeasedBlock, PutError, RequestError, ShardReport, Stored,
 };
 
 pub use domains::UnknownService;

@@ -63,6 +63,7 @@ const FAILURES: [(&str, &str); 8] = [
         (name = "openai", description = "The same path in OpenAI's protocol."),
         (name = "cache", description = "Figures, health and clearing of the caller's cache."),
         (name = "blocks", description = "K/V blocks by name, for inference engines. Bytes travel as octet streams, never in JSON."),
+        (name = "entries", description = "Small values by name, with a version and a time to live: linearizable for each name."),
         (name = "documentation", description = "This document. `/docs` shows it as a page."),
     ),
 )]

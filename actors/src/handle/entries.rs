@@ -46,6 +46,31 @@ impl EntryOptions {
     }
 }
 
+/// An entry as it was found.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EntryFound {
+    /// Its bytes, not copied.
+    pub value: Bytes,
+    /// Its version; every write gives a new one.
+    pub version: u64,
+    /// Whether it may be evicted.
+    pub class: EntryClass,
+    /// Milliseconds it has left; none for no limit.
+    pub ttl_ms: Option<u64>,
+}
+
+impl std::fmt::Debug for EntryFound {
+    /// Sizes only: entries are users' data.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EntryFound")
+            .field("value_bytes", &self.value.len())
+            .field("version", &self.version)
+            .field("class", &self.class)
+            .field("ttl_ms", &self.ttl_ms)
+            .finish()
+    }
+}
+
 /// An entry was not read or written; never to be taken for "absent".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -96,7 +121,7 @@ impl EntryError {
 }
 
 impl CacheHandle {
-    /// An entry's value, without copying it.
+    /// An entry, without copying its value.
     ///
     /// # Errors
     /// When no answer came.
@@ -105,7 +130,7 @@ impl CacheHandle {
         domain: &Domain,
         key: &[u8],
         deadline: Deadline,
-    ) -> Result<Option<Bytes>, EntryError> {
+    ) -> Result<Option<EntryFound>, EntryError> {
         let shard = self.entry_shard(domain, key)?;
         let permit = shard.gate.enter()?;
         let watch = shard.clock.stopwatch();
@@ -115,7 +140,12 @@ impl CacheHandle {
             .await;
         let found = found.map_err(RequestError::from)?;
         self.inner.seconds.entry_get.record(watch.elapsed());
-        Ok(found.map(|entry| Bytes::from_owner(entry.value)))
+        Ok(found.map(|entry| EntryFound {
+            value: Bytes::from_owner(entry.value),
+            version: entry.version,
+            class: entry.class,
+            ttl_ms: entry.ttl_ms,
+        }))
     }
 
     /// Writes an entry; gives its version.
@@ -156,16 +186,17 @@ impl CacheHandle {
     /// Deletes an entry; gives whether there was one.
     ///
     /// # Errors
-    /// When its fate is not known.
+    /// When its condition does not hold, or its fate is not known.
     pub async fn entry_delete(
         &self,
         domain: &Domain,
         key: &[u8],
+        only_if: OnlyIf,
         deadline: Deadline,
     ) -> Result<bool, EntryError> {
         let shard = self.entry_shard(domain, key)?;
         let permit = shard.gate.enter()?;
-        let question = (domain.arena, stored_key(domain, key), OnlyIf::Always);
+        let question = (domain.arena, stored_key(domain, key), only_if);
         let written = shard
             .ask(&permit, question, deadline, ShardMsg::EntryDelete)
             .await;

@@ -15,7 +15,7 @@ use futures::future::{join_all, try_join_all};
 use metrics::{Histogram, histogram};
 use ultrakv_cache::{ArenaId, BlockAddress};
 
-pub use entries::{EntryError, EntryOptions};
+pub use entries::{EntryError, EntryFound, EntryOptions};
 pub(crate) use gate::{Gate, Permit};
 pub use put::{BlockPut, PutError, Stored};
 

@@ -1,6 +1,6 @@
 //! Entries through the handle.
 
-use ultrakv_cache::{EntryRefusal, OnlyIf};
+use ultrakv_cache::{EntryClass, EntryRefusal, OnlyIf};
 
 use super::*;
 use crate::{EntryError, EntryOptions};
@@ -22,11 +22,21 @@ async fn an_entry_lives_until_it_is_deleted_and_salts_stay_apart() {
             .await
             .unwrap();
         let found = cache.entry_get(&rig.domain, &key, deadline).await;
-        assert_eq!(found, Ok(Some(value.clone())));
-        assert_eq!(cache.entry_get(&salted, &key, deadline).await, Ok(None));
-        assert_eq!(cache.entry_delete(&salted, &key, deadline).await, Ok(false));
         assert_eq!(
-            cache.entry_delete(&rig.domain, &key, deadline).await,
+            found.map(|found| found.map(|found| found.value)),
+            Ok(Some(value.clone()))
+        );
+        assert_eq!(cache.entry_get(&salted, &key, deadline).await, Ok(None));
+        assert_eq!(
+            cache
+                .entry_delete(&salted, &key, OnlyIf::Always, deadline)
+                .await,
+            Ok(false)
+        );
+        assert_eq!(
+            cache
+                .entry_delete(&rig.domain, &key, OnlyIf::Always, deadline)
+                .await,
             Ok(true)
         );
         assert_eq!(cache.entry_get(&rig.domain, &key, deadline).await, Ok(None));
@@ -56,9 +66,18 @@ async fn a_condition_that_does_not_hold_changes_nothing() {
         version: Some(version),
     };
     assert_eq!(put(b"two", OnlyIf::Absent).await, Err(conflict));
-    assert!(put(b"three", OnlyIf::Version(version)).await.unwrap() > version);
+    let third = put(b"three", OnlyIf::Version(version)).await.unwrap();
+    assert!(third > version);
+    let delete = |only_if| cache.entry_delete(&rig.domain, b"key", only_if, deadline);
+    let conflict = EntryError::Conflict {
+        version: Some(third),
+    };
+    assert_eq!(delete(OnlyIf::Version(version)).await, Err(conflict));
     let found = cache.entry_get(&rig.domain, b"key", deadline).await;
-    assert_eq!(found, Ok(Some(Bytes::from_static(b"three"))));
+    let found = found.unwrap().unwrap();
+    assert_eq!((&*found.value, found.version), (&b"three"[..], third));
+    assert_eq!((found.class, found.ttl_ms), (EntryClass::Kept, None));
+    assert_eq!(delete(OnlyIf::Version(third)).await, Ok(true));
 }
 
 #[tokio::test]

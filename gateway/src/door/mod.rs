@@ -6,8 +6,10 @@
 pub(crate) mod admin;
 pub(crate) mod blocks;
 pub(crate) mod cache_admin;
+pub(crate) mod entries;
 pub(crate) mod events;
 pub(crate) mod fields;
+mod name;
 pub mod openai;
 pub mod process;
 pub(crate) mod request_head;
@@ -30,7 +32,8 @@ pub(crate) fn routes(door: Door) -> OpenApiRouter<AppState> {
             .merge(process::router())
             .merge(openai::router())
             .merge(cache_admin::router())
-            .merge(blocks::router()),
+            .merge(blocks::router())
+            .merge(entries::router()),
         Door::Admin => described.merge(admin::router()),
     }
 }

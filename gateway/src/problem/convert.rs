@@ -1,9 +1,9 @@
 //! How the errors of the rooms below look to a caller. Kept apart from [`Problem`] so that it knows no room.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use ultrakv_actors::{PutError, RequestError};
-use ultrakv_cache::PutRefusal;
-use ultrakv_cluster::{PurgeError, UnknownService};
+use ultrakv_cache::{EntryRefusal, PutRefusal};
+use ultrakv_cluster::{EntryError, PurgeError, UnknownService};
 
 use super::Problem;
 
@@ -40,6 +40,39 @@ impl From<PutRefusal> for Problem {
             PutRefusal::Gone => StatusCode::CONFLICT,
             // A kind that is newer than this door; nothing was stored, and trying again may do.
             _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, why.code(), why.to_string()).hint(why.hint())
+    }
+}
+
+impl From<EntryError> for Problem {
+    fn from(error: EntryError) -> Self {
+        let status = match error {
+            EntryError::Request(error) => return Self::from(error),
+            EntryError::OutcomeUnknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+            EntryError::Refused(why) => return Self::from(why),
+            EntryError::Conflict { .. } => StatusCode::PRECONDITION_FAILED,
+            EntryError::DomainPurged => StatusCode::CONFLICT,
+        };
+        let problem = Self::new(status, error.code(), error.to_string()).hint(error.hint());
+        match error {
+            EntryError::Conflict {
+                version: Some(version),
+            } => match HeaderValue::from_str(&format!("\"{version}\"")) {
+                Ok(tag) => problem.header(header::ETAG, tag),
+                Err(_) => problem,
+            },
+            _ => problem,
+        }
+    }
+}
+
+impl From<EntryRefusal> for Problem {
+    fn from(why: EntryRefusal) -> Self {
+        let status = match why {
+            EntryRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            // A kind that is newer than this door is taken for the other reason there can be: no room.
+            _ => StatusCode::INSUFFICIENT_STORAGE,
         };
         Self::new(status, why.code(), why.to_string()).hint(why.hint())
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::process::answer::Answer;
 use crate::process::canonical::RequestKey;
 
-/// What keeps our entries apart from others of the same domain.
-const PREFIX: &[u8] = b"ultrakv:response:";
+/// What keeps our entries apart from others of the same domain: it is not UTF-8, so no client's name begins with it.
+const PREFIX: &[u8] = b"\xffultrakv:response:";
 /// Changes when the stored form does; another form is a miss.
 const FORM: u32 = 1;
 

@@ -74,7 +74,8 @@ impl Store for ClusterHandle {
         let cluster = self.clone();
         async move {
             let value = cluster.entry_get(&domain, &key, deadline).await;
-            value.map_err(|error| InDoubt(error.code()))
+            let value = value.map_err(|error| InDoubt(error.code()))?;
+            Ok(value.map(|entry| entry.value))
         }
         .boxed()
     }

@@ -17,9 +17,9 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{FRAMES, Offered, decode, found_head, missing};
-use super::name::Scope;
 use super::offer::{Offer, PinWish, PutAnswer, PutOutcome};
 use super::{BATCH_BLOCKS_MAX, KeysBody, addresses, check_batch, is_intact, name};
+use crate::door::name::Scope;
 use crate::extract::{Body, Json};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;

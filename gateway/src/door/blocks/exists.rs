@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::lease::LeaseName;
-use super::name::Scope;
 use super::{addresses, check_batch};
 use crate::auth::Caller;
+use crate::door::name::Scope;
 use crate::extract::Json;
 use crate::limits::AnswerBy;
 use crate::problem::Problem;

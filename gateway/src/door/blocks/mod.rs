@@ -1,14 +1,13 @@
 //! K/V blocks by name, for inference engines: one at a time as octet streams, many at a time as frames.
 //!
 //! The bytes of a block are opaque here: they are stored, verified and handed out, never looked into. A block cannot be changed;
-//! whoever stores a name first decides what it holds. Nothing here knows how names become keys (see [`name`]) or where blocks
+//! whoever stores a name first decides what it holds. Nothing here knows how names become keys (see [`crate::door::name`]) or where blocks
 //! lie.
 
 mod batch;
 mod exists;
 mod frame;
 mod lease;
-mod name;
 mod offer;
 mod range;
 mod single;
@@ -20,6 +19,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::door::name;
 use crate::problem::Problem;
 use crate::state::AppState;
 

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::is_intact;
-use super::name::{self, Target};
 use super::offer::{Offer, PinWish, PutAnswer, PutOutcome};
 use super::range::{self, Wanted};
+use crate::door::name::{self, Target};
 use crate::extract::{Body, Params};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;

@@ -90,6 +90,17 @@ impl Served {
             .get(format!("http://{}{path}", self.gateway.http()))
     }
 
+    pub(super) fn put(&self, path: &str, body: &str) -> RequestBuilder {
+        self.client
+            .put(format!("http://{}{path}", self.gateway.http()))
+            .body(body.to_owned())
+    }
+
+    pub(super) fn delete(&self, path: &str) -> RequestBuilder {
+        self.client
+            .delete(format!("http://{}{path}", self.gateway.http()))
+    }
+
     pub(super) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.client
             .post(format!("http://{}{path}", self.gateway.http()))
