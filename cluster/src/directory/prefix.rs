@@ -1,0 +1,283 @@
+//! Questions: how long a prefix is cached and where, who holds a block, what a slot lists. It must never change a
+//! record.
+
+use std::hint::black_box;
+
+use ultrakv_cache::BlockAddress;
+
+use super::key::{Accept, DirectoryKey, Form, Place, Tier};
+use super::life::{Life, LifeNumber, Lives};
+use super::partition::{Holder, Partition, Row};
+use super::table::Entry;
+use super::{Cell, Directory};
+
+/// Blocks looked up under one lock, and the bits of [`RunHolder::held`]: a run has as many.
+const PIECE_BLOCKS: usize = ultrakv_cache::PLACEMENT_RUN_BLOCKS;
+
+/// Runs whose lock is asked for ahead, so that it is near when its turn comes.
+const AHEAD_RUNS: usize = 2;
+
+/// A stretch of the prefix within one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefixRun {
+    /// Where in the chain it begins.
+    pub first: usize,
+    /// Its blocks, 1 to 16.
+    pub blocks: usize,
+    holders: (usize, usize),
+}
+
+/// One that holds blocks of a stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunHolder {
+    /// Index of its life in [`Prefix::lives`].
+    pub life: usize,
+    /// Which blocks of the stretch it holds in an accepted form: bit 0 is the first.
+    pub held: u16,
+    /// The slowest tier among them.
+    pub tier: Tier,
+    number: LifeNumber,
+}
+
+/// The longest prefix of a chain; one is kept by a caller, so that asking allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Prefix {
+    blocks: usize,
+    runs: Vec<PrefixRun>,
+    holders: Vec<RunHolder>,
+    lives: Vec<Life>,
+    numbers: Vec<LifeNumber>,
+}
+
+impl Prefix {
+    /// Blocks from the root without a gap.
+    #[must_use]
+    pub const fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Stretches of the prefix, in order, each within one run.
+    #[must_use]
+    pub fn runs(&self) -> &[PrefixRun] {
+        &self.runs
+    }
+
+    /// Who holds blocks of a stretch. Every block of it has a holder; one holder may lack some of them.
+    #[must_use]
+    pub fn holders(&self, run: &PrefixRun) -> &[RunHolder] {
+        let (first, end) = run.holders;
+        self.holders.get(first..end).unwrap_or_default()
+    }
+
+    /// The lives that hold blocks of the prefix.
+    #[must_use]
+    pub fn lives(&self) -> &[Life] {
+        &self.lives
+    }
+
+    fn clear(&mut self) {
+        self.blocks = 0;
+        self.runs.clear();
+        self.holders.clear();
+        self.lives.clear();
+        self.numbers.clear();
+    }
+
+    /// Puts names to numbers, while nobody can give a number to another life.
+    fn name(&mut self, lives: &Lives) {
+        for holder in &mut self.holders {
+            let known = self
+                .numbers
+                .iter()
+                .position(|number| *number == holder.number);
+            holder.life = known.unwrap_or_else(|| {
+                if let Some(life) = lives.life(holder.number) {
+                    self.numbers.push(holder.number);
+                    self.lives.push(life);
+                }
+                self.lives.len().saturating_sub(1)
+            });
+        }
+    }
+}
+
+/// One that holds a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockHolder {
+    /// The holder.
+    pub life: Life,
+    /// In which form it has the block.
+    pub form: Form,
+}
+
+/// One block that a slot lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The block.
+    pub key: DirectoryKey,
+    /// Who holds it: never nobody.
+    pub holders: Vec<BlockHolder>,
+    /// Listed runs that follow it.
+    pub children: u32,
+}
+
+impl Directory {
+    /// The longest prefix of `chain` of which every block is held by somebody in a form that the reader accepts.
+    ///
+    /// Blocks are taken one after another from the root: with gaps, which eviction and lost nodes leave, no binary
+    /// search would be right. Consecutive addresses of one run cost one lock.
+    pub fn longest_prefix(&self, chain: &[BlockAddress], accept: Accept, found: &mut Prefix) {
+        found.clear();
+        let lives = self.lives.read();
+        let mut ahead = pieces(chain).skip(AHEAD_RUNS);
+        for piece in pieces(chain) {
+            if let Some(cell) = ahead.next().and_then(|piece| self.cell_of(piece)) {
+                black_box(cell.partition.is_locked());
+            }
+            let Some(cell) = self.cell_of(piece) else {
+                break;
+            };
+            let matched = match_piece(&cell.partition.read(), piece, &lives, accept, found);
+            found.blocks += matched;
+            if matched < piece.len() {
+                break;
+            }
+        }
+        found.name(&lives);
+    }
+
+    fn cell_of(&self, piece: &[BlockAddress]) -> Option<&Cell> {
+        self.cells.get(usize::from(piece.first()?.slot()))
+    }
+
+    /// Who holds a block, in the order in which they reported it.
+    #[must_use]
+    pub fn holders(&self, place: Place) -> Vec<BlockHolder> {
+        let lives = self.lives.read();
+        let Some(partition) = self.cell(place.slot) else {
+            return Vec::new();
+        };
+        let partition = partition.read();
+        let row = partition.row(place.key);
+        row.map_or_else(Vec::new, |row| named(&partition, row, &lives))
+    }
+
+    /// Whether a listed run follows this block. While one does, its run's tail is no leaf, and evicting it would leave
+    /// the run behind it unreachable.
+    #[must_use]
+    pub fn has_child_run(&self, place: Place) -> bool {
+        let cell = self.cell(place.slot);
+        cell.is_some_and(|cell| {
+            cell.read()
+                .row(place.key)
+                .is_some_and(|row| row.children() > 0)
+        })
+    }
+
+    /// What a slot lists from a key on, in order of keys; repair and moves go through a slot with it. At most
+    /// `blocks_max` are looked at, and the second answer is where to go on, `None` at the end.
+    #[must_use]
+    pub fn list(&self, from: Place, blocks_max: usize) -> (Vec<Listing>, Option<Place>) {
+        let lives = self.lives.read();
+        let Some(partition) = self.cell(from.slot) else {
+            return (Vec::new(), None);
+        };
+        let partition = partition.read();
+        let mut rows = partition.rows_from(from.key);
+        let mut listings = Vec::new();
+        for row in rows.by_ref().take(blocks_max) {
+            let holders = named(&partition, row, &lives);
+            if !holders.is_empty() {
+                listings.push(Listing {
+                    key: row.key(),
+                    holders,
+                    children: row.children(),
+                });
+            }
+        }
+        let next = rows.next().map(|row| Place {
+            key: row.key(),
+            ..from
+        });
+        (listings, next)
+    }
+}
+
+/// Stretches of one run, of at most sixteen blocks.
+fn pieces(chain: &[BlockAddress]) -> impl Iterator<Item = &[BlockAddress]> {
+    let runs = chain.chunk_by(|left, right| left.run == right.run);
+    runs.flat_map(|run| run.chunks(PIECE_BLOCKS))
+}
+
+/// Blocks of the piece that are held, from its first; they and their holders are added to what was found.
+fn match_piece(
+    partition: &Partition,
+    piece: &[BlockAddress],
+    lives: &Lives,
+    accept: Accept,
+    found: &mut Prefix,
+) -> usize {
+    let mut keys = [DirectoryKey::default(); PIECE_BLOCKS];
+    let mut touched = 0;
+    for (key, address) in keys.iter_mut().zip(piece) {
+        *key = DirectoryKey::of(&address.key);
+        touched ^= partition.touch(*key);
+    }
+    // The sum is of no use, but the loads must happen: all rows are then on their way at once.
+    black_box(touched);
+    let first = found.holders.len();
+    let mut blocks = 0;
+    for (key, bit) in keys.iter().zip(0..piece.len()) {
+        let Some(row) = partition.row(*key) else {
+            break;
+        };
+        let mut any = false;
+        for holder in partition.holders(row) {
+            if lives.live.is_live(holder.life) && accept.takes(holder.form) {
+                any = true;
+                note(&mut found.holders, first, holder, 1 << bit);
+            }
+        }
+        if !any {
+            break;
+        }
+        blocks += 1;
+    }
+    if blocks > 0 {
+        let holders = (first, found.holders.len());
+        found.runs.push(PrefixRun {
+            first: found.blocks,
+            blocks,
+            holders,
+        });
+    }
+    blocks
+}
+
+/// Adds a block to a holder of the stretch whose holders begin at `first`.
+fn note(holders: &mut Vec<RunHolder>, first: usize, holder: Holder, bit: u16) {
+    let of_run = holders.get_mut(first..).unwrap_or_default();
+    if let Some(known) = of_run.iter_mut().find(|known| known.number == holder.life) {
+        known.held |= bit;
+        known.tier = known.tier.max(holder.form.tier());
+    } else {
+        let (tier, number) = (holder.form.tier(), holder.life);
+        holders.push(RunHolder {
+            life: 0,
+            held: bit,
+            tier,
+            number,
+        });
+    }
+}
+
+fn named(partition: &Partition, row: &Row, lives: &Lives) -> Vec<BlockHolder> {
+    let holders = partition.holders(row);
+    let living = holders.filter_map(|holder| {
+        Some(BlockHolder {
+            life: lives.life(holder.life)?,
+            form: holder.form,
+        })
+    });
+    living.collect()
+}
