@@ -2,7 +2,8 @@
 //!
 //! - [`tidy`]: the rules of the house, read from its manifests and sources;
 //! - [`doors`]: real requests to a real process: reuse, isolation, wrong input, shutdown;
-//! - [`clients`]: other people's programs against our doors (they skip aloud when absent).
+//! - [`clients`]: other people's programs against our doors (they skip aloud when absent);
+//! - [`docker`]: our image and compose file under a real engine (skips aloud without one).
 
 #![expect(
     clippy::expect_used,
@@ -10,5 +11,6 @@
 )]
 
 mod clients;
+mod docker;
 mod doors;
 mod tidy;
