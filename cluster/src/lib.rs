@@ -9,6 +9,7 @@ mod handle;
 mod identity;
 pub mod lane;
 mod membership;
+pub mod metadata;
 mod slots;
 mod status;
 mod view;
