@@ -9,6 +9,7 @@ mod handle;
 mod identity;
 pub mod lane;
 mod membership;
+pub mod metadata;
 pub mod raft;
 mod slots;
 mod status;

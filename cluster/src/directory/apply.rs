@@ -26,7 +26,7 @@ const SWEEP_PARTITIONS: usize = 512;
 const SWEEP_LOCKED_ROWS: usize = 64;
 
 /// What became of one numbered section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ReportOutcome {
     /// It was in turn.
     Applied,
@@ -44,7 +44,7 @@ pub enum ReportOutcome {
 }
 
 /// What a batch did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Applied {
     /// What became of each section that names a life, in order.
     pub outcomes: Vec<(BootId, ReportOutcome)>,

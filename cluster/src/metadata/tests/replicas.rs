@@ -1,0 +1,209 @@
+//! Generated commands on two replicas, one of which goes through a snapshot; and bytes that nobody wrote.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn any_life() -> impl Strategy<Value = Incarnation> {
+    (1..4_u128, 1..4_u128).prop_map(|(node, boot)| life(node, boot))
+}
+
+fn any_state() -> impl Strategy<Value = MemberState> {
+    use MemberState::{Down, Draining, Joining, Left, Up};
+    prop::sample::select(vec![Joining, Up, Draining, Down, Left])
+}
+
+fn any_sharing() -> impl Strategy<Value = Sharing> {
+    let group = Sharing::Group("a".to_owned());
+    prop::sample::select(vec![alone("a"), alone("b"), group])
+}
+
+fn any_records() -> impl Strategy<Value = Command> {
+    let report = (1..4_u128, 1..4_u64, 0..4_u16, 0..4_u128);
+    let report = report.prop_map(|(boot, sequence, slot, key)| {
+        let mut batch = BatchBuilder::new();
+        let place = Place {
+            slot,
+            key: DirectoryKey::from_u128(key),
+        };
+        let form = Form::new(Tier::Device, 0).unwrap();
+        let changes = vec![Change::Add {
+            place,
+            form,
+            parent: None,
+        }];
+        let boot = BootId::from_u128(boot);
+        assert!(batch.push(&Section::Report {
+            boot,
+            sequence,
+            changes
+        }));
+        Command::Directory(DirectoryBatch(batch.finish()))
+    });
+    let noise = prop::collection::vec(any::<u8>(), 0..60);
+    let noise = noise.prop_map(|bytes| Command::Directory(DirectoryBatch(bytes)));
+    prop_oneof![3 => report, 1 => noise]
+}
+
+fn any_access() -> impl Strategy<Value = Command> {
+    let replaces = prop::option::of(1..30_u64);
+    let token = (0..3_u8, replaces.clone()).prop_map(|(digest, replaces)| {
+        Command::TokenSet(TokenSet {
+            digest: TokenDigest([digest; 32]),
+            name: "t".repeat(usize::from(digest) * 200),
+            scopes: BTreeSet::new(),
+            expires_unix_ms: None,
+            replaces,
+        })
+    });
+    let gone = (0..3_u8).prop_map(|digest| Command::TokenRemove {
+        digest: TokenDigest([digest; 32]),
+    });
+    let quota = (any::<bool>(), replaces).prop_map(|(some, replaces)| {
+        let quota = some.then(QuotaRecord::default);
+        Command::QuotaSet(QuotaSet {
+            service: "a".to_owned(),
+            quota,
+            replaces,
+        })
+    });
+    let pin =
+        (any_sharing(), 0..3_u8, prop::option::of(0..2_u64)).prop_map(|(sharing, key, bytes)| {
+            Command::PinSet(PinSet {
+                pin: PinKey {
+                    sharing,
+                    key: [key; 32],
+                },
+                bytes,
+                at_unix_ms: 3,
+            })
+        });
+    prop_oneof![token, gone, quota, pin]
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let member = prop_oneof![
+        any_life()
+            .prop_map(|life| Command::MemberJoin(about(life.node.to_u128(), life.boot.to_u128()))),
+        (1..4_u128, 1..4_u128, 1..4_u128).prop_map(|(node, boot, old)| start(node, boot, old)),
+        (any_life(), 0..3_u16, 1..4_u128).prop_map(|(life, shard, boot)| {
+            Command::ShardStart {
+                life,
+                shard,
+                boot: BootId::from_u128(boot),
+            }
+        }),
+        (any_life(), any_state(), any_state()).prop_map(|(life, from, to)| go(life, from, to)),
+        any_life().prop_map(|life| Command::NodeDown { life }),
+        any_life().prop_map(|life| Command::MemberLeave { life }),
+        any_life().prop_map(|life| Command::LeaseLost { life }),
+        (0..3_u16, 0..2_u16).prop_map(|(from, to)| Command::VersionRaise { from, to }),
+        Just(found()),
+    ];
+    let name = || prop::sample::select(vec!["a", "b", "", "\n"]).prop_map(str::to_owned);
+    let set = (name(), any_sharing(), any::<u8>());
+    let service = prop_oneof![
+        set.prop_map(|(service, sharing, secret)| {
+            let secret = Secret::from_bytes([secret; 32]);
+            Command::ServiceSet(ServiceSet {
+                service,
+                sharing,
+                secret,
+            })
+        }),
+        name().prop_map(|service| Command::ServiceRemove { service }),
+        (any_sharing(), 0..3_u64).prop_map(|(sharing, generation)| Command::Purge {
+            sharing,
+            generation
+        }),
+        (any_sharing(), 0..4_u64, any_life()).prop_map(|(sharing, generation, life)| {
+            Command::PurgeConfirm(PurgeConfirm {
+                sharing,
+                generation,
+                life,
+            })
+        }),
+    ];
+    prop_oneof![3 => member, 2 => service, 1 => any_access(), 1 => any_records()]
+}
+
+/// Through the bytes of the log.
+fn read_back(commands: &[Command]) -> Entry {
+    let mut builder = EntryBuilder::new();
+    for command in commands {
+        assert!(builder.push(command));
+    }
+    Entry::decode(&builder.finish().0).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn replicas_are_equal_byte_for_byte_from_any_snapshot_on(
+        entries in prop::collection::vec(prop::collection::vec(any_command(), 1..4), 1..40),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (mut one, mut other) = (State::new(), State::new());
+        let cut = cut.index(entries.len());
+        one.apply(1, &found());
+        other.apply(1, &found());
+        for (at, commands) in entries.iter().enumerate() {
+            let index = 2 + u64::try_from(at).unwrap();
+            let entry = read_back(commands);
+            let outcomes = one.apply_entry(index, &entry);
+            prop_assert_eq!(outcomes.len(), commands.len());
+            prop_assert_eq!(&outcomes, &other.apply_entry(index, &entry));
+            let told = rmp_serde::to_vec(&outcomes).unwrap();
+            prop_assert_eq!(&rmp_serde::from_slice::<Vec<Outcome>>(&told).unwrap(), &outcomes);
+            if at == cut {
+                other = rebuilt(&chunks(&other)).unwrap();
+            }
+        }
+        prop_assert_eq!(chunks(&one), chunks(&other));
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote_are_an_error_and_no_more(
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        commands in prop::collection::vec(any_command(), 1..6),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+    ) {
+        let _ = Entry::decode(&noise);
+        let _ = Rebuild::new().push(&noise);
+        let mut builder = EntryBuilder::new();
+        for command in &commands {
+            builder.push(command);
+        }
+        let (mut bytes, _) = builder.finish();
+        prop_assert!(Entry::decode(&bytes[..at.index(bytes.len())]).is_err());
+        let flipped = at.index(bytes.len());
+        bytes[flipped] ^= 1 << bit;
+        if let Ok(entry) = Entry::decode(&bytes) {
+            let mut state = State::new();
+            state.apply(1, &found());
+            state.apply_entry(2, &entry);
+        }
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused(
+        commands in prop::collection::vec(any_command(), 1..30),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8_u8,
+        which in any::<prop::sample::Index>(),
+    ) {
+        let mut state = State::new();
+        state.apply(1, &found());
+        for (index, command) in (2..).zip(&commands) {
+            state.apply(index, command);
+        }
+        let mut chunks = chunks(&state);
+        prop_assert!(rebuilt(&chunks[..chunks.len() - 1]).is_err());
+        let which = which.index(chunks.len());
+        let flipped = at.index(chunks[which].len());
+        chunks[which][flipped] ^= 1 << bit;
+        prop_assert!(rebuilt(&chunks).is_err());
+    }
+}
