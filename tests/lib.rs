@@ -241,7 +241,7 @@ pub struct Said {
 
 /// Keeps this process' `ULTRAKV_*` and `KV_CACHE_*` variables, such as `ULTRAKV_BIN`, from a node that would refuse
 /// those it does not know.
-fn without_own_variables(command: &mut Command) {
+pub fn without_own_variables(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("KV_CACHE_") || text.starts_with("ULTRAKV_") {

@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "actors", "cache", "cluster", "config", "gateway", "model", "node",
         ],
     ),
-    ("chaos", &["actors", "cache", "cluster"]),
+    ("chaos", &["actors", "cache", "cluster", "tests"]),
 ];
 
 /// A framework may be named only by the manifests of its homes.
