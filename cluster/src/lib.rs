@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod raft;
 mod slots;
 mod status;
+pub mod tenure;
 mod view;
 pub mod wire;
 

@@ -1,0 +1,208 @@
+//! The leader's side: rounds of questions, one confirmation of leadership each, and who has certainly run out.
+//!
+//! It must never know how leadership is confirmed, nor slots.
+
+use std::collections::BTreeMap;
+
+use super::{TenureAsk, TenureGrant};
+use crate::Incarnation;
+
+/// Nodes whose questions wait for a round at most. A question of one more is dropped, and asked again.
+pub const WAITING_MAX: usize = 1024;
+
+/// How long tenures and rounds last, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantorTiming {
+    /// What one grant is worth to its holder: nine tenths of the longest election timeout.
+    pub tenure_us: u64,
+    /// When a grant is certainly over, from the round's beginning: the longest election timeout. The tenth between the two
+    /// is for a holder whose clock is slow, whether an election or this leader's own word ends its ownership.
+    pub over_us: u64,
+    /// Rounds begin at least this far apart.
+    pub round_us_min: u64,
+    /// A node that has not asked for this long since the leadership began is overdue. For a node that never asked only;
+    /// nothing rests on it but that a living one gets its chance.
+    pub patience_us: u64,
+}
+
+impl GrantorTiming {
+    /// For a longest election timeout, in microseconds.
+    #[must_use]
+    pub const fn of_election_timeout(election_timeout_us_max: u64) -> Self {
+        let tenure_us = election_timeout_us_max / 10 * 9;
+        Self {
+            tenure_us,
+            over_us: election_timeout_us_max,
+            round_us_min: 10_000,
+            patience_us: election_timeout_us_max.saturating_mul(2),
+        }
+    }
+}
+
+/// A round that waits for the confirmation of leadership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(u64);
+
+/// A node cannot be declared down yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node may hold a tenure until {until_us} µs")]
+pub struct StillHeld {
+    /// When to ask again, on the leader's clock.
+    pub until_us: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// When all that was granted is certainly over, on the leader's clock; it may be granted nothing and have only asked.
+    until_us: Option<u64>,
+    /// Proposed as down: gets nothing more.
+    is_barred: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    round: Round,
+    began_us: u64,
+    asks: BTreeMap<Incarnation, u64>,
+}
+
+/// One leadership's grants. A node that becomes leader again makes a new one.
+#[derive(Debug)]
+pub struct Grantor {
+    timing: GrantorTiming,
+    since_us: u64,
+    rounds: u64,
+    began_us: Option<u64>,
+    /// The latest question of each node that no round has taken yet.
+    waiting: BTreeMap<Incarnation, u64>,
+    under_way: Option<Asked>,
+    standings: BTreeMap<Incarnation, Standing>,
+}
+
+impl Grantor {
+    /// The grants of a leadership that begins now. Nothing of former leaders needs to be waited for.
+    #[must_use]
+    pub const fn new(timing: GrantorTiming, now_us: u64) -> Self {
+        Self {
+            timing,
+            since_us: now_us,
+            rounds: 0,
+            began_us: None,
+            waiting: BTreeMap::new(),
+            under_way: None,
+            standings: BTreeMap::new(),
+        }
+    }
+
+    /// A node asks. It is answered by the next round that begins, never by one under way: the round's *t0* must lie after
+    /// the question's arrival.
+    pub fn asked(&mut self, ask: TenureAsk) {
+        let is_barred = self
+            .standings
+            .get(&ask.holder)
+            .is_some_and(|standing| standing.is_barred);
+        let is_known = self.waiting.contains_key(&ask.holder);
+        if is_barred || !is_known && self.waiting.len() >= WAITING_MAX {
+            return;
+        }
+        let number = self.waiting.entry(ask.holder).or_default();
+        *number = ask.number.max(*number);
+    }
+
+    /// Begins a round if somebody waits, none is under way and the last is not too fresh. The caller then confirms its
+    /// leadership by messages sent *after* this call, waits until its state is applied up to there, and reports.
+    pub fn begin(&mut self, now_us: u64) -> Option<Round> {
+        let is_early = self
+            .began_us
+            .is_some_and(|began_us| now_us.saturating_sub(began_us) < self.timing.round_us_min);
+        if is_early || self.under_way.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        self.rounds += 1;
+        let round = Round(self.rounds);
+        self.began_us = Some(now_us);
+        self.under_way = Some(Asked {
+            round,
+            began_us: now_us,
+            asks: std::mem::take(&mut self.waiting),
+        });
+        Some(round)
+    }
+
+    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The grants
+    /// are noted before they are returned, so a node may hold no more than is known here.
+    pub fn confirmed(
+        &mut self,
+        round: Round,
+        is_alive: impl Fn(Incarnation) -> bool,
+    ) -> Vec<TenureGrant> {
+        let Some(asked) = self.under_way.take_if(|asked| asked.round == round) else {
+            return Vec::new();
+        };
+        let until_us = asked.began_us.saturating_add(self.timing.over_us);
+        let mut grants = Vec::with_capacity(asked.asks.len());
+        for (holder, number) in asked.asks {
+            if !is_alive(holder) {
+                continue;
+            }
+            let standing = self.standings.entry(holder).or_insert(Standing {
+                until_us: None,
+                is_barred: false,
+            });
+            if !standing.is_barred {
+                standing.until_us = standing.until_us.max(Some(until_us));
+                grants.push(TenureGrant {
+                    holder,
+                    number,
+                    tenure_us: self.timing.tenure_us,
+                });
+            }
+        }
+        grants
+    }
+
+    /// Leadership could not be confirmed: nobody gets anything from that round.
+    pub fn unconfirmed(&mut self, round: Round) {
+        self.under_way.take_if(|asked| asked.round == round);
+    }
+
+    /// Of these nodes, all alive in the applied state, those whose tenures have certainly run out.
+    pub fn overdue(
+        &self,
+        alive: impl IntoIterator<Item = Incarnation>,
+        now_us: u64,
+    ) -> Vec<Incarnation> {
+        let patience_us = self.since_us.saturating_add(self.timing.patience_us);
+        let is_overdue = |node: &Incarnation| {
+            let standing = self.standings.get(node);
+            let granted_us = standing.and_then(|standing| standing.until_us);
+            now_us >= granted_us.unwrap_or(patience_us)
+        };
+        alive.into_iter().filter(is_overdue).collect()
+    }
+
+    /// Declares a node down, right before that is proposed to Raft: it gets nothing more from this leadership, not even
+    /// from the round under way. There is no way back: that life of the node must end.
+    ///
+    /// # Errors
+    /// [`StillHeld`] while it may hold a tenure of this leadership.
+    pub fn declare_down(&mut self, node: Incarnation, now_us: u64) -> Result<(), StillHeld> {
+        let standing = self.standings.entry(node).or_insert(Standing {
+            until_us: None,
+            is_barred: false,
+        });
+        match standing.until_us {
+            Some(until_us) if now_us < until_us => Err(StillHeld { until_us }),
+            _ => {
+                standing.is_barred = true;
+                self.waiting.remove(&node);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets nodes that are not in the applied state any more, so that the table stays as small as the cluster.
+    pub fn forget(&mut self, is_alive: impl Fn(Incarnation) -> bool) {
+        self.standings.retain(|node, _| is_alive(*node));
+    }
+}

@@ -1,0 +1,192 @@
+//! Tenures against every order of questions, answers and elections. It must never know entries.
+
+use proptest::prelude::*;
+use ultrakv_actors::BootId;
+
+use super::*;
+use crate::NodeId;
+
+const MS: u64 = 1000;
+const ELECTION_US_MAX: u64 = 400 * MS;
+
+fn node(number: u128) -> Incarnation {
+    Incarnation {
+        node: NodeId::from_u128(number),
+        boot: BootId::from_u128(number),
+    }
+}
+
+fn timing() -> GrantorTiming {
+    GrantorTiming::of_election_timeout(ELECTION_US_MAX)
+}
+
+fn holder() -> Holder {
+    Holder::new(node(1), timing().tenure_us)
+}
+
+#[test]
+fn a_tenure_counts_from_when_it_was_asked_for() {
+    let mut holder = holder();
+    let ask = holder.ask(1000 * MS);
+    let mut grantor = Grantor::new(timing(), 0);
+    grantor.asked(ask);
+    let round = grantor.begin(50 * MS).unwrap();
+    let grants = grantor.confirmed(round, |_| true);
+    assert_eq!(grants.len(), 1);
+    assert!(!holder.is_held(1100 * MS));
+    holder.granted(grants[0]);
+    assert_eq!(holder.until_us(), Some(1360 * MS));
+    assert!(holder.is_held(1360 * MS - 1));
+    assert!(!holder.is_held(1360 * MS));
+}
+
+#[test]
+fn a_round_under_way_answers_no_later_question() {
+    let mut grantor = Grantor::new(timing(), 0);
+    let mut holder = holder();
+    grantor.asked(Holder::new(node(2), u64::MAX).ask(0));
+    let round = grantor.begin(0).unwrap();
+    grantor.asked(holder.ask(1));
+    assert_eq!(grantor.begin(1), None);
+    let grants = grantor.confirmed(round, |_| true);
+    assert_eq!(
+        grants.iter().map(|grant| grant.holder).collect::<Vec<_>>(),
+        [node(2)]
+    );
+    assert!(grantor.confirmed(round, |_| true).is_empty(), "once only");
+    assert!(grantor.begin(9 * MS).is_none(), "too fresh");
+    let round = grantor.begin(10 * MS).unwrap();
+    assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
+}
+
+#[test]
+fn late_repeated_and_foreign_answers_do_no_harm() {
+    let mut holder = holder();
+    let grant = |ask: TenureAsk| TenureGrant {
+        holder: ask.holder,
+        number: ask.number,
+        tenure_us: timing().tenure_us,
+    };
+    let (first, second) = (holder.ask(0), holder.ask(100 * MS));
+    holder.granted(grant(second));
+    holder.granted(grant(first));
+    holder.granted(grant(second));
+    assert_eq!(holder.until_us(), Some(460 * MS));
+    let mut reborn = Holder::new(
+        Incarnation {
+            boot: BootId::from_u128(9),
+            ..node(1)
+        },
+        timing().tenure_us,
+    );
+    reborn.ask(0);
+    reborn.granted(grant(first));
+    assert_eq!(reborn.until_us(), None, "a grant to a former life");
+    let unasked = TenureAsk {
+        number: 77,
+        ..second
+    };
+    holder.granted(grant(unasked));
+    holder.granted(TenureGrant {
+        tenure_us: u64::MAX,
+        ..grant(second)
+    });
+    assert_eq!(
+        holder.until_us(),
+        Some(460 * MS),
+        "never more than is configured"
+    );
+    for _ in 0..ASKS_MAX {
+        holder.ask(200 * MS);
+    }
+    let forgotten = holder.clone().until_us();
+    holder.granted(grant(first));
+    assert_eq!(holder.until_us(), forgotten);
+}
+
+#[test]
+fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
+    let mut grantor = Grantor::new(timing(), 0);
+    let mut holder = holder();
+    assert!(grantor.overdue([node(1)], 799 * MS).is_empty());
+    assert_eq!(
+        grantor.overdue([node(1)], 800 * MS),
+        [node(1)],
+        "never asked"
+    );
+    grantor.asked(holder.ask(0));
+    let round = grantor.begin(0).unwrap();
+    assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
+    assert!(grantor.overdue([node(1)], 400 * MS - 1).is_empty());
+    let held = grantor.declare_down(node(1), 400 * MS - 1);
+    assert_eq!(held, Err(StillHeld { until_us: 400 * MS }));
+    grantor.asked(holder.ask(350 * MS));
+    let round = grantor.begin(400 * MS).unwrap();
+    assert_eq!(grantor.overdue([node(1)], 400 * MS), [node(1)]);
+    grantor.declare_down(node(1), 400 * MS).unwrap();
+    assert!(
+        grantor.confirmed(round, |_| true).is_empty(),
+        "not even under way"
+    );
+    grantor.asked(holder.ask(370 * MS));
+    assert_eq!(grantor.begin(440 * MS), None, "barred");
+}
+
+#[test]
+fn only_who_is_alive_in_the_applied_state_is_granted() {
+    let mut grantor = Grantor::new(timing(), 0);
+    grantor.asked(holder().ask(0));
+    let round = grantor.begin(0).unwrap();
+    assert!(grantor.confirmed(round, |_| false).is_empty());
+    grantor.asked(holder().ask(0));
+    let round = grantor.begin(20 * MS).unwrap();
+    grantor.unconfirmed(round);
+    assert!(grantor.confirmed(round, |_| true).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// True time against a holder's clock that runs up to a tenth slower or faster and began anywhere, and answers that
+    /// come late, twice, in any order or never: no tenure is held when its leader may be replaced, or says "down".
+    #[test]
+    fn no_tenure_outlives_what_the_leader_counts(
+        skew_us in 0_u64..1_000_000_000,
+        rate_percent in 91_u64..=110,
+        steps in prop::collection::vec((0_u64..120, 0_u64..90, 0_u64..400, any::<bool>()), 1..40),
+        probe_ms in 0_u64..6000,
+    ) {
+        let local = |true_us: u64| skew_us + true_us * rate_percent / 100;
+        let mut holder = holder();
+        let mut grantor = Grantor::new(timing(), 0);
+        let mut arrivals = Vec::new();
+        let (mut now_us, mut bound_us) = (0, 0);
+        for (wait_ms, way_ms, back_ms, is_twice) in steps {
+            now_us += wait_ms * MS;
+            let ask = holder.ask(local(now_us));
+            now_us += way_ms * MS;
+            grantor.asked(ask);
+            if let Some(round) = grantor.begin(now_us) {
+                let t0_us = now_us;
+                for grant in grantor.confirmed(round, |_| true) {
+                    arrivals.push((now_us + back_ms * MS, grant, t0_us));
+                    if is_twice {
+                        arrivals.push((now_us + 2 * back_ms * MS, grant, t0_us));
+                    }
+                }
+            }
+        }
+        let probe_us = probe_ms * MS;
+        for (at_us, grant, t0_us) in arrivals {
+            if at_us <= probe_us {
+                holder.granted(grant);
+            }
+            if t0_us <= probe_us {
+                bound_us = bound_us.max(t0_us + timing().over_us);
+            }
+        }
+        if holder.is_held(local(probe_us)) {
+            prop_assert!(probe_us < bound_us, "held at {probe_us}, over at {bound_us}");
+        }
+    }
+}
