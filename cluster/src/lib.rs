@@ -5,6 +5,7 @@
 
 pub mod directory;
 mod domains;
+pub mod entry;
 mod handle;
 mod identity;
 pub mod lane;

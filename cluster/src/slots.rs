@@ -2,13 +2,15 @@
 //!
 //! With one node the map has one range. It must never know what lies in a slot.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ultrakv_cache::SLOT_COUNT;
 
 use crate::NodeId;
 
 /// A version of one slot's ownership; grows when the slot changes hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Epoch(pub u64);
 
 /// Neighbouring slots with the same record.

@@ -15,8 +15,8 @@ pub const WAITING_MAX: usize = 1024;
 pub struct GrantorTiming {
     /// What one grant is worth to its holder: nine tenths of the longest election timeout.
     pub tenure_us: u64,
-    /// When a grant is certainly over, from the round's beginning: the longest election timeout. The tenth between the two
-    /// is for a holder whose clock is slow, whether an election or this leader's own word ends its ownership.
+    /// When a grant is certainly over, from the round's beginning: the longest election timeout. The tenth between the
+    /// two is for a holder whose clock is slow, whether an election or this leader's own word ends its ownership.
     pub over_us: u64,
     /// Rounds begin at least this far apart.
     pub round_us_min: u64,
@@ -53,7 +53,8 @@ pub struct StillHeld {
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
-    /// When all that was granted is certainly over, on the leader's clock; it may be granted nothing and have only asked.
+    /// When all that was granted is certainly over, on the leader's clock; it may be granted nothing and have only
+    /// asked.
     until_us: Option<u64>,
     /// Proposed as down: gets nothing more.
     is_barred: bool,
@@ -94,8 +95,8 @@ impl Grantor {
         }
     }
 
-    /// A node asks. It is answered by the next round that begins, never by one under way: the round's *t0* must lie after
-    /// the question's arrival.
+    /// A node asks. It is answered by the next round that begins, never by one under way: the round's *t0* must lie
+    /// after the question's arrival.
     pub fn asked(&mut self, ask: TenureAsk) {
         let is_barred = self
             .standings
@@ -129,8 +130,8 @@ impl Grantor {
         Some(round)
     }
 
-    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The grants
-    /// are noted before they are returned, so a node may hold no more than is known here.
+    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The
+    /// grants are noted before they are returned, so a node may hold no more than is known here.
     pub fn confirmed(
         &mut self,
         round: Round,

@@ -33,8 +33,8 @@ impl Holder {
         }
     }
 
-    /// Asks again. `now_us` must be read *before* the question leaves; asking every 100 ms keeps a tenure of 360 ms alive
-    /// through two lost answers.
+    /// Asks again. `now_us` must be read *before* the question leaves; asking every 100 ms keeps a tenure of 360 ms
+    /// alive through two lost answers.
     pub fn ask(&mut self, now_us: u64) -> TenureAsk {
         self.number += 1;
         if self.asks.len() >= ASKS_MAX {
