@@ -2,4 +2,5 @@
 
 mod bench;
 mod chance;
+mod planted;
 mod story;

@@ -178,6 +178,7 @@ pub(super) struct Bench {
     pub(super) now: Now,
     asked: BTreeMap<u64, Key>,
     lives: u128,
+    make: fn(Incarnation) -> Replica,
 }
 
 pub(super) fn key(number: u8) -> Key {
@@ -199,6 +200,11 @@ pub(super) fn put(value: u8, only_if: OnlyIf, ttl_ms: Option<u64>) -> Op {
 impl Bench {
     /// `all` replicas, of which the first `members` found the slot.
     pub(super) fn new(all: usize, members: usize) -> Self {
+        Self::of(all, members, |me| Replica::new(me, TIMING))
+    }
+
+    /// The same of replicas that are made another way.
+    pub(super) fn of(all: usize, members: usize, make: fn(Incarnation) -> Replica) -> Self {
         let mut bench = Self {
             nodes: Vec::new(),
             raft: Vec::new(),
@@ -209,6 +215,7 @@ impl Bench {
             now: Now(1),
             asked: BTreeMap::new(),
             lives: 0,
+            make,
         };
         for number in 0..all {
             let node = NodeId::from_u128(u128::try_from(number).unwrap());
@@ -229,7 +236,7 @@ impl Bench {
         let me = Incarnation { node, boot };
         Node {
             me,
-            replica: Replica::new(me, TIMING),
+            replica: (self.make)(me),
             store: MapStore {
                 entries_max: usize::MAX,
                 ..MapStore::default()
@@ -281,7 +288,9 @@ impl Bench {
                 self.oracle.done += 1;
             }
             Answer::Done { version, .. } => {
-                let (_, of, _) = &self.oracle.log[&version.seq()];
+                let Some((_, of, _)) = self.oracle.log.get(&version.seq()) else {
+                    panic!("{version:?} was answered, and nobody has committed it");
+                };
                 assert_eq!(of, key);
                 self.oracle.floor = self.oracle.floor.max(version.seq());
                 self.oracle.done += 1;

@@ -7,7 +7,7 @@ use super::bench::{Bench, key, put};
 use crate::entry::*;
 
 /// What happens next: a kind and two numbers that say to whom and what.
-type Step = (u8, u16, u8);
+pub(super) type Step = (u8, u16, u8);
 
 fn op(number: u8) -> Op {
     match number % 8 {
@@ -75,6 +75,32 @@ fn step(bench: &mut Bench, (kind, who, what): Step) {
     }
 }
 
+/// Any steps; kinds are weighed by [`step`].
+pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0_u8..100, any::<u16>(), any::<u8>()), 0..400)
+}
+
+/// Takes all steps, then a calm in which the owner must answer and all members must agree.
+pub(super) fn run(bench: &mut Bench, steps: Vec<Step>) {
+    bench.calm(20);
+    for next in steps {
+        step(bench, next);
+    }
+    bench.calm(600);
+    for number in 0..4 {
+        let owner = bench.owner();
+        let read = bench.ask(owner, key(number), Op::Get);
+        bench.calm(60);
+        let answer = &bench.answers[&read];
+        assert!(
+            matches!(answer, Answer::Found(_)),
+            "the owner answers: {answer:?}"
+        );
+    }
+    bench.calm(200);
+    bench.check_agreement();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -82,24 +108,8 @@ proptest! {
     fn nothing_answered_is_lost_and_nothing_uncommitted_is_seen(
         all in 3_usize..=5,
         members in 1_usize..=3,
-        steps in prop::collection::vec((0_u8..100, any::<u16>(), any::<u8>()), 0..400),
+        steps in steps(),
     ) {
-        let mut bench = Bench::new(all, members);
-        bench.calm(20);
-        for next in steps {
-            step(&mut bench, next);
-        }
-        bench.calm(600);
-        for number in 0..4 {
-            let owner = bench.owner();
-            let read = bench.ask(owner, key(number), Op::Get);
-            bench.calm(60);
-            prop_assert!(
-                matches!(bench.answers[&read], Answer::Found(_)),
-                "the owner answers: {:?}", bench.answers[&read]
-            );
-        }
-        bench.calm(200);
-        bench.check_agreement();
+        run(&mut Bench::new(all, members), steps);
     }
 }
