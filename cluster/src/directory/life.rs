@@ -243,6 +243,21 @@ impl Lives {
         }
     }
 
+    /// Whether the sweep that runs frees a number at its end.
+    pub(super) fn is_sweeping(&self, number: LifeNumber) -> bool {
+        self.numbered(number)
+            .is_some_and(|numbered| numbered.state == State::Sweeping)
+    }
+
+    /// Whether every number is one that will be freed: by a life's end when it lives, by a sweep when it does not.
+    pub(super) fn is_whole(&self, is_sweeping: bool) -> bool {
+        let of_lives = |current: &Current| 1 + usize::from(current.before.is_some());
+        let owned: usize = self.by_boot.values().map(of_lives).sum();
+        let states = || self.iter().map(|(_, numbered)| numbered.state);
+        let live = states().filter(|state| *state == State::Live).count();
+        live == owned && (is_sweeping || states().all(|state| state != State::Sweeping))
+    }
+
     /// Puts a number of a snapshot back; [`Lives::restore`] follows for those that live.
     pub(super) fn put(&mut self, number: LifeNumber, numbered: Numbered) {
         let at = usize::from(number);

@@ -457,6 +457,9 @@ impl Rebuild {
             }
             self.writer.set_sequence(current.number, sequence);
         }
+        if !self.lives.is_whole(self.writer.sweep.is_some()) {
+            return Err(content("a number that nobody would ever free"));
+        }
         Ok(())
     }
 
@@ -492,6 +495,9 @@ impl Rebuild {
             if !is_known || twice {
                 return Err(content("a holder that is not known, or twice"));
             }
+            if self.is_swept(*key) && self.lives.is_sweeping(holder.life) {
+                return Err(content("a holder that the sweep has struck off already"));
+            }
             self.writer.gain(holder.life);
         }
         let beside = holders.len().saturating_sub(Partition::HOLDERS_IN_ROW);
@@ -507,6 +513,12 @@ impl Rebuild {
         self.rows_count += 1;
         self.rows.push(row);
         Ok(())
+    }
+
+    /// Whether the sweep that runs is past a row of the present slot.
+    fn is_swept(&self, key: DirectoryKey) -> bool {
+        let sweep = self.writer.sweep;
+        sweep.is_some_and(|sweep| (self.slot, key) < (sweep.slot, sweep.key))
     }
 
     /// Makes the partitions before `slot`, of which all rows have come.
