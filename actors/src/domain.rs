@@ -6,6 +6,23 @@ use std::ops::Deref;
 
 use ultrakv_cache::{ArenaId, EffectiveDomain};
 
+/// The name of a domain's generation among nodes: tells nothing of its secret, and is the same on each of them, which arenas
+/// are not.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct DomainTag(pub [u8; 16]);
+
 /// A caller's domain: the secret under which its keys are derived, and the arena that its blocks
 /// lie in.
 ///
@@ -17,6 +34,8 @@ pub struct Domain {
     pub effective: EffectiveDomain,
     /// Where the caller's blocks lie: one arena a share group and purge generation.
     pub arena: ArenaId,
+    /// What other nodes call that arena's domain and generation.
+    pub tag: DomainTag,
 }
 
 impl Deref for Domain {

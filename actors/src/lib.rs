@@ -36,7 +36,7 @@ mod watcher;
 mod tests;
 
 pub use clock::{Clock, Deadline, UnixMs};
-pub use domain::Domain;
+pub use domain::{Domain, DomainTag};
 pub use entropy::{BootId, Entropy, EntropyError};
 pub use error::RequestError;
 pub use handle::{BlockPut, CacheHandle, EntryError, EntryFound, EntryOptions, PutError, Stored};

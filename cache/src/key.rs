@@ -24,6 +24,7 @@ pub const PLACEMENT_RUN_BLOCKS: usize = 16;
 pub const SLOT_COUNT: u16 = 16_384;
 
 const CONTEXT_DOMAIN: &str = "UltraKV 2026-11 effective domain v1";
+const CONTEXT_TAG: &str = "UltraKV 2026-11 domain tag v1";
 const CONTEXT_SPACE: &str = "UltraKV 2026-11 chained block key space v1";
 const CONTEXT_OPAQUE: &str = "UltraKV 2026-11 opaque block key v1";
 const CONTEXT_FINGERPRINT: &str = "UltraKV 2026-11 domain fingerprint v1";
@@ -139,6 +140,17 @@ impl DomainSecret {
         hash.update(&length(salt));
         hash.update(salt);
         EffectiveDomain(*hash.finalize().as_bytes())
+    }
+
+    /// What nodes call this domain at one generation among themselves: it tells nothing of the secret, and no key can be
+    /// derived from it.
+    pub fn tag(&self, generation: u64) -> [u8; 16] {
+        let mut hash = blake3::Hasher::new_derive_key(CONTEXT_TAG);
+        hash.update(&self.0);
+        hash.update(&generation.to_le_bytes());
+        let [tag @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            *hash.finalize().as_bytes();
+        tag
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ultrakv_actors::{Domain, Entropy, EntropyError};
+use ultrakv_actors::{Domain, DomainTag, Entropy, EntropyError};
 use ultrakv_cache::{ArenaId, DomainSecret};
 
 /// A name that no service of this cluster has.
@@ -107,6 +107,7 @@ impl Domains {
         Ok(Domain {
             effective: keyring.secret.effective(keyring.generation, salt),
             arena: keyring.arena,
+            tag: DomainTag(keyring.secret.tag(keyring.generation)),
         })
     }
 

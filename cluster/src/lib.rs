@@ -11,6 +11,7 @@ mod identity;
 pub mod lane;
 mod membership;
 pub mod metadata;
+pub mod peer;
 pub mod raft;
 mod slots;
 mod status;
@@ -22,8 +23,8 @@ pub mod wire;
 mod tests;
 
 pub use ultrakv_actors::{
-    ActorInfo, ActorState, BlockPut, Deadline, Domain, EntryError, EntryFound, EntryOptions,
-    LeasedBlock, PutError, RequestError, ShardReport, Stored,
+    ActorInfo, ActorState, BlockPut, Deadline, Domain, DomainTag, EntryError, EntryFound,
+    EntryOptions, LeasedBlock, PutError, RequestError, ShardReport, Stored,
 };
 
 pub use domains::UnknownService;

@@ -137,6 +137,7 @@ fn new_domain(cache: &CacheHandle, secret: u8) -> Domain {
     Domain {
         effective: DomainSecret::from_bytes([secret; 32]).effective(0, b""),
         arena: cache.open_arena(),
+        tag: crate::DomainTag([secret; 16]),
     }
 }
 

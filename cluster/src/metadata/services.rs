@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use ultrakv_actors::DomainTag;
 use ultrakv_cache::{DomainSecret, EffectiveDomain};
 
 use super::command::{PurgeConfirm, ServiceSet};
@@ -94,6 +95,12 @@ impl Keyring {
     #[must_use]
     pub fn effective(&self, salt: &[u8]) -> EffectiveDomain {
         DomainSecret::from_bytes(self.secret.0).effective(self.generation, salt)
+    }
+
+    /// What nodes call the domain at a generation among themselves.
+    #[must_use]
+    pub fn tag(&self, generation: u64) -> DomainTag {
+        DomainTag(DomainSecret::from_bytes(self.secret.0).tag(generation))
     }
 
     /// Lives that have not applied the purge to this generation, and still hold a metadata lease for all that is known.

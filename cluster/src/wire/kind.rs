@@ -11,8 +11,8 @@ pub enum Kind {
     RaftVote,
     /// Raft: a piece of a snapshot.
     RaftSnapshot,
-    /// Lookups, entry writes and their replication, tenures.
-    Control,
+    /// A question for the leader of the cluster: commands to agree on, a read point, a join.
+    Forward,
     /// Block bytes are asked for.
     BlockRead,
     /// Block bytes are brought.
@@ -21,20 +21,35 @@ pub enum Kind {
     Answer,
     /// The request was understood and is refused.
     Refusal,
+    /// A node asks the leader for a tenure.
+    Tenure,
+    /// Questions about entries, for a slot's owner.
+    Entry,
+    /// Replicas of slots speak with each other; needs no answer.
+    EntryNote,
+    /// Questions about blocks that move no block bytes.
+    BlockAsk,
+    /// A stream that carries the mesh of actors.
+    Mesh,
 }
 
 impl Kind {
     /// Every kind, in order of its number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::RaftAppend,
         Self::RaftVote,
         Self::RaftSnapshot,
-        Self::Control,
+        Self::Forward,
         Self::BlockRead,
         Self::BlockWrite,
         Self::Answer,
         Self::Refusal,
+        Self::Tenure,
+        Self::Entry,
+        Self::EntryNote,
+        Self::BlockAsk,
+        Self::Mesh,
     ];
 
     /// The number on the wire; a number once given is never given to another kind.
@@ -45,11 +60,16 @@ impl Kind {
             Self::RaftAppend => 2,
             Self::RaftVote => 3,
             Self::RaftSnapshot => 4,
-            Self::Control => 5,
+            Self::Forward => 5,
             Self::BlockRead => 6,
             Self::BlockWrite => 7,
             Self::Answer => 8,
             Self::Refusal => 9,
+            Self::Tenure => 10,
+            Self::Entry => 11,
+            Self::EntryNote => 12,
+            Self::BlockAsk => 13,
+            Self::Mesh => 14,
         }
     }
 

@@ -36,7 +36,7 @@ fn header() -> Header {
 
 fn bytes_of(payload: &[u8]) -> Vec<u8> {
     let payload = Bytes::copy_from_slice(payload);
-    Encoded::new(envelope(Kind::Control), &header(), payload, LIMITS)
+    Encoded::new(envelope(Kind::Forward), &header(), payload, LIMITS)
         .unwrap()
         .to_vec()
 }
@@ -163,7 +163,7 @@ fn no_room_is_made_for_an_oversized_frame() {
         assert_eq!(decoder.next_frame().unwrap_err().code(), code);
     }
     let large = Bytes::from(vec![0; 4097]);
-    let error = Encoded::new(envelope(Kind::Control), &(), large, LIMITS).unwrap_err();
+    let error = Encoded::new(envelope(Kind::Forward), &(), large, LIMITS).unwrap_err();
     assert_eq!(error.code(), "wire_payload_too_large");
 }
 

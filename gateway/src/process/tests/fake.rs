@@ -289,6 +289,7 @@ impl Store for FakeStore {
         Ok(Domain {
             effective,
             arena: ArenaId(0),
+            tag: ultrakv_cluster::DomainTag::default(),
         })
     }
 
