@@ -3,4 +3,15 @@
 //! Responsible for identities, connections, bounds and deadlines. It must never know what a frame's header means, nor
 //! which node should be asked.
 
+mod book;
+mod hello;
+mod quic;
+mod room;
+mod telemetry;
 pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use book::{AddressBook, Direction, LaneChange, LaneError, LaneEvent, PeerState};
+pub use quic::{QuicLane, QuicLimits, QuicPlan};

@@ -1,0 +1,5 @@
+//! The lanes over real sockets: what they carry, what they bound, and whom they refuse while good peers go on.
+
+mod hostile;
+mod house;
+mod quic;
