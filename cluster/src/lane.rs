@@ -3,9 +3,13 @@
 //! Responsible for identities, connections, bounds and deadlines. It must never know what a frame's header means, nor
 //! which node should be asked.
 
+mod backoff;
 mod book;
+mod bulk;
+mod gate;
 mod hello;
 mod quic;
+mod respond;
 mod room;
 mod telemetry;
 pub mod tls;
@@ -14,4 +18,5 @@ pub mod tls;
 mod tests;
 
 pub use book::{AddressBook, Direction, LaneChange, LaneError, LaneEvent, PeerState};
+pub use bulk::{BulkLane, BulkLimits, BulkPeer, BulkPlan, BulkSecurity};
 pub use quic::{QuicLane, QuicLimits, QuicPlan};

@@ -56,7 +56,8 @@ pub struct QuicLimits {
     pub connections_max: usize,
     /// Connections that one peer may hold; the oldest makes room for a new one.
     pub connections_per_peer_max: usize,
-    /// Connections of strangers in the making. From half of it on, a stranger must show that its address is its own.
+    /// Connections of strangers in the making. From half of it on, a stranger must show that its address is its own, and
+    /// one address gets a quarter of it at most.
     pub handshakes_max: usize,
     /// The time for making a connection, on either side; for the dialling side, for each address.
     pub handshake_within: Duration,

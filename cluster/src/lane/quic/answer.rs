@@ -16,6 +16,7 @@ use super::stream::{
 };
 use super::{FAREWELL, code};
 use crate::lane::hello::{Hello, refusal, refused, refused_frame};
+use crate::lane::respond::{self, stopping};
 use crate::lane::telemetry::count;
 use crate::peer::{Parcel, Refused};
 use crate::wire::{Kind, WireError};
@@ -95,29 +96,8 @@ async fn respond(served: &Served, ask: Parcel) -> Result<Parcel, Refused> {
         return hello(served, &ask);
     }
     let node = served.peer.node;
-    // The call itself is inside, since a responder may panic before it gives its future.
-    let answer =
-        AssertUnwindSafe(async { shared.responder.answer(node, ask).await }).catch_unwind();
-    match timeout(shared.limits.answer_within, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => {
-            shared.meters.answer_failed("lane_panic");
-            tracing::error!(peer = %node, "a request of a peer made its responder panic");
-            Err(refused(
-                "lane_panic",
-                "the node failed while it answered",
-                "report it with the log of that node",
-            ))
-        }
-        Err(_) => {
-            shared.meters.answer_failed("lane_late");
-            Err(refused(
-                "lane_late",
-                "the node did not answer in time",
-                "try again after a moment",
-            ))
-        }
-    }
+    let within = shared.limits.answer_within;
+    respond::respond(&*shared.responder, &shared.meters, within, node, ask).await
 }
 
 fn hello(served: &Served, ask: &Parcel) -> Result<Parcel, Refused> {
@@ -126,14 +106,6 @@ fn hello(served: &Served, ask: &Parcel) -> Result<Parcel, Refused> {
     served.peer.lives_as(&theirs);
     let ours = served.shared.hello.parcel(Kind::Answer);
     ours.map_err(|error| refused_frame(&error))
-}
-
-fn stopping() -> Refused {
-    refused(
-        "lane_stopping",
-        "the node stops",
-        "ask another node, or this one when it is back",
-    )
 }
 
 async fn refuse_frame(served: &Served, send: &mut Outgoing, error: &WireError) {

@@ -18,6 +18,7 @@ use super::post::{self, Post};
 use super::stream::{FrameReader, Outgoing, encode, open_frame, refused_by, write, write_reason};
 use super::{QuicLimits, Shared, code};
 use crate::NodeId;
+use crate::lane::backoff::Backoff;
 use crate::lane::book::{Direction, LaneChange, LaneEvent, PeerState};
 use crate::lane::hello::Hello;
 use crate::lane::room::Room;
@@ -42,11 +43,9 @@ pub(super) struct Peer {
     slot: Mutex<Slot>,
 }
 
-#[derive(Default)]
 struct Slot {
     link: Link,
-    failures: u32,
-    last_error: Option<String>,
+    backoff: Backoff,
     /// Where it was found last, tried first.
     found: Option<SocketAddr>,
 }
@@ -61,9 +60,6 @@ enum Link {
         posts: mpsc::Sender<Post>,
     },
     Up(Arc<Up>),
-    Pausing {
-        until: Now,
-    },
 }
 
 /// A connection that stands.
@@ -82,7 +78,11 @@ impl Peer {
             posts: Room::new(limits.posts_per_peer_max, limits.post_bytes_per_peer_max),
             inbound: AtomicUsize::new(0),
             heard: AtomicU64::new(0),
-            slot: Mutex::default(),
+            slot: Mutex::new(Slot {
+                link: Link::Idle,
+                backoff: Backoff::new(limits.backoff_min, limits.backoff_max),
+                found: None,
+            }),
         }
     }
 
@@ -109,8 +109,8 @@ impl Peer {
             heard_ms_ago: (heard > 0).then(|| now.0.saturating_sub(heard)),
             version: up.map(|up| up.hello.version.clone()),
             calls: self.calls.count(),
-            failures: slot.failures,
-            last_error: slot.last_error.clone(),
+            failures: slot.backoff.failures(),
+            last_error: slot.backoff.reason().cloned(),
         }
     }
 
@@ -142,8 +142,10 @@ impl Peer {
         match &slot.link {
             Link::Up(up) => return Some(up.posts.clone()),
             Link::Dialling { posts, .. } => return Some(posts.clone()),
-            Link::Pausing { until } if shared.clock.now() < *until => return None,
-            Link::Pausing { .. } | Link::Idle => {}
+            Link::Idle => {}
+        }
+        if slot.backoff.pauses(shared.clock.now()).is_some() {
+            return None;
         }
         let (posts, _) = self.start_dialling(&mut slot, shared);
         Some(posts)
@@ -181,7 +183,10 @@ impl Peer {
             Ok((connection, hello)) => self.install(shared, connection, hello, posts, queue),
             Err(reason) => {
                 tracing::debug!(peer = %self.node, reason, "a node is not reached");
-                self.slot.lock().pause(shared, reason);
+                let mut slot = self.slot.lock();
+                slot.link = Link::Idle;
+                slot.backoff.failed(&shared.clock, reason);
+                drop(slot);
                 shared
                     .meters
                     .posts_dropped
@@ -243,30 +248,12 @@ impl Peer {
         if !matches!(&slot.link, Link::Up(present) if Arc::ptr_eq(present, up)) {
             return;
         }
-        if shared.clock.now().0.saturating_sub(up.since.0) < SETTLED_MS {
-            slot.pause(shared, reason.to_owned());
-            return;
-        }
-        slot.failures = 0;
-        slot.last_error = Some(reason.to_owned());
         slot.link = Link::Idle;
-    }
-}
-
-impl Slot {
-    fn pause(&mut self, shared: &Shared, reason: String) {
-        let QuicLimits {
-            backoff_min,
-            backoff_max,
-            ..
-        } = shared.limits;
-        let longer = 1_u32.checked_shl(self.failures.min(16)).unwrap_or(1);
-        let pause = backoff_min.saturating_mul(longer).min(backoff_max);
-        self.failures = self.failures.saturating_add(1);
-        self.last_error = Some(reason);
-        self.link = Link::Pausing {
-            until: shared.clock.deadline(pause).at,
-        };
+        if shared.clock.now().0.saturating_sub(up.since.0) < SETTLED_MS {
+            slot.backoff.failed(&shared.clock, reason.to_owned());
+        } else {
+            slot.backoff.ended(reason.to_owned());
+        }
     }
 }
 
@@ -311,13 +298,13 @@ pub(super) async fn connected(
             match &slot.link {
                 Link::Up(up) => return Ok(Arc::clone(up)),
                 Link::Dialling { over, .. } => over.clone(),
-                Link::Pausing { until } if shared.clock.now() < *until => {
-                    return Err(unreachable(slot.last_error.as_deref().unwrap_or("unknown")));
-                }
-                Link::Pausing { .. } | Link::Idle if peer.node == shared.me() => {
+                Link::Idle if peer.node == shared.me() => {
                     return Err(unreachable("that is this node itself"));
                 }
-                Link::Pausing { .. } | Link::Idle => peer.start_dialling(&mut slot, shared).1,
+                Link::Idle => match slot.backoff.pauses(shared.clock.now()) {
+                    Some(reason) => return Err(unreachable(&reason)),
+                    None => peer.start_dialling(&mut slot, shared).1,
+                },
             }
         };
         let left = shared.clock.remaining(deadline);

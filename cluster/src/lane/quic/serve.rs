@@ -8,19 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use quinn::{Connection, Incoming};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 use super::link::{Peer, listen, who};
 use super::{QuicLimits, Shared, answer, code, post};
 use crate::NodeId;
 use crate::lane::book::{Direction, LaneChange, LaneEvent};
+use crate::lane::gate::{Gate, Pass};
 
 /// What peers hold of this node.
 pub(super) struct Inbound {
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    handshakes_max: usize,
+    handshakes: Arc<Gate>,
     per_peer_max: usize,
     held: Mutex<BTreeMap<NodeId, Vec<Connection>>>,
     under_way: Arc<UnderWay>,
@@ -48,8 +48,7 @@ impl Inbound {
     pub(super) fn new(limits: &QuicLimits) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(limits.connections_max)),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
-            handshakes_max: limits.handshakes_max,
+            handshakes: Gate::new(limits.handshakes_max),
             per_peer_max: limits.connections_per_peer_max,
             held: Mutex::default(),
             under_way: Arc::default(),
@@ -111,27 +110,27 @@ impl Inbound {
 /// Lets peers in until the endpoint is closed.
 pub(super) async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
-        let inbound = &shared.inbound;
-        let Ok(permit) = Arc::clone(&inbound.handshakes).try_acquire_owned() else {
+        let is_proven = incoming.remote_address_validated();
+        let from = incoming.remote_address().ip();
+        let Some(permit) = shared.inbound.handshakes.enter(from, is_proven) else {
+            if !is_proven && incoming.may_retry() {
+                shared.meters.handshake_failed("lane_unproven_address");
+                if let Err(error) = incoming.retry() {
+                    error.into_incoming().ignore();
+                }
+                continue;
+            }
             shared.meters.handshake_failed("lane_handshakes_full");
             // No word costs nothing, and a real peer tries again.
             incoming.ignore();
             continue;
         };
-        let crowded = inbound.handshakes.available_permits() < inbound.handshakes_max / 2;
-        if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
-            shared.meters.handshake_failed("lane_unproven_address");
-            if let Err(error) = incoming.retry() {
-                error.into_incoming().refuse();
-            }
-            continue;
-        }
         tokio::spawn(admit(Arc::clone(&shared), incoming, permit));
     }
 }
 
 /// Finishes a handshake in its time, then serves the connection until it ends.
-async fn admit(shared: Arc<Shared>, incoming: Incoming, handshake: OwnedSemaphorePermit) {
+async fn admit(shared: Arc<Shared>, incoming: Incoming, handshake: Pass) {
     let from = incoming.remote_address();
     let refuse = |label: &'static str, reason: &str| {
         shared.meters.handshake_failed(label);

@@ -11,13 +11,12 @@ use rustls::ClientConfig;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use ultrakv_actors::BootId;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::house::{Ca, Node, Say, WAIT, id, parcel};
+use super::house::{Ca, Node, Say, WAIT, forged, frame, id, parcel};
+use super::strangers::believing;
 use crate::lane::QuicLimits;
 use crate::lane::hello::Hello;
 use crate::lane::quic::endpoint;
-use crate::lane::tls::{ClusterName, Subject};
 use crate::peer::{Caller as _, Refused};
 use crate::wire::{Decoder, Encoded, Envelope, Kind, Limits};
 
@@ -81,29 +80,6 @@ async fn dial(
     Ok((endpoint, connection))
 }
 
-fn frame(node: u128, kind: Kind, payload: &[u8]) -> Vec<u8> {
-    let envelope = Envelope {
-        kind,
-        node: id(node),
-        request: 77,
-    };
-    let payload = Bytes::copy_from_slice(payload);
-    Encoded::new(envelope, &Say::Echo, payload, Limits::BULK)
-        .unwrap()
-        .to_vec()
-}
-
-/// A frame with these bytes put somewhere into its beginning, and its checks made anew.
-fn forged(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
-    frame[at..at + bytes.len()].copy_from_slice(bytes);
-    let check = xxh3_64(&frame[..40]).to_le_bytes();
-    frame[40..48].copy_from_slice(&check);
-    let end = frame.len() - 8;
-    let check = xxh3_64(&frame[..end]).to_le_bytes();
-    frame[end..].copy_from_slice(&check);
-    frame
-}
-
 /// What the node answers to these bytes on a new stream.
 async fn answer(connection: &Connection, bytes: &[u8], finish: bool) -> Result<Refused, String> {
     let (mut send, mut recv) = connection.open_bi().await.map_err(|e| e.to_string())?;
@@ -123,33 +99,13 @@ async fn answer(connection: &Connection, bytes: &[u8], finish: bool) -> Result<R
 async fn only_nodes_of_this_cluster_with_valid_certificates_come_in() {
     let scene = scene(QuicLimits::default()).await;
     let address = scene.served.address();
-    let other_ca = Ca::new("blue");
-    let (_old, expired) = Ca::expired("blue", 7);
-    let client = Subject::Client(ClusterName::parse("dashboard").unwrap());
-    let authority = Subject::Authority;
-    let green = scene.ca.other_cluster("green", 7);
-    let mut other_protocol = scene.ca.identity(7).client_config().as_ref().clone();
-    other_protocol.alpn_protocols = vec![b"h3".to_vec()];
-    let mut nameless = scene.ca.identity(7).client_config().as_ref().clone();
-    nameless.client_auth_cert_resolver = Arc::new(Nothing);
-    for (what, config) in [
-        ("another authority", other_ca.identity(7).client_config()),
-        ("an expired certificate", expired.client_config()),
-        ("a client", Arc::new(scene.ca.dialler(&client))),
-        ("the authority", Arc::new(scene.ca.dialler(&authority))),
-        ("another cluster", Arc::new(green)),
-        ("another protocol", Arc::new(other_protocol)),
-        ("no certificate", Arc::new(nameless)),
-        ("the node's own", scene.ca.identity(1).client_config()),
-    ] {
-        // A stranger of another authority believes nobody here, so it is made to believe anybody.
-        let config = Arc::new(believing(&config));
-        let refused = dial(&scene.ca, config, address).await;
+    for (what, config) in scene.ca.strangers(1) {
+        let refused = dial(&scene.ca, Arc::new(config), address).await;
         assert!(refused.is_err(), "{what} came in");
         scene.goes_on().await;
     }
-    let trusted = Arc::new(believing(&scene.ca.identity(7).client_config()));
-    let let_in = dial(&scene.ca, trusted, address).await;
+    let trusted = believing(&scene.ca.identity(7).client_config());
+    let let_in = dial(&scene.ca, Arc::new(trusted), address).await;
     assert!(let_in.is_ok(), "the dialler itself works: {let_in:?}");
     assert!(
         scene
@@ -491,75 +447,4 @@ fn hello_of(node: u128, request: u64) -> Vec<u8> {
     let hello = Hello::new(BootId::from_u128(1));
     let hello = Encoded::new(envelope, &hello, Bytes::new(), Limits::SMALL);
     hello.unwrap().to_vec()
-}
-
-/// Shows no certificate.
-#[derive(Debug)]
-struct Nothing;
-
-impl rustls::client::ResolvesClientCert for Nothing {
-    fn resolve(
-        &self,
-        _root_hint_subjects: &[&[u8]],
-        _schemes: &[rustls::SignatureScheme],
-    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
-        None
-    }
-
-    fn has_certs(&self) -> bool {
-        false
-    }
-}
-
-/// The same dialler, believing any certificate.
-fn believing(config: &ClientConfig) -> ClientConfig {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    struct Anybody;
-
-    impl ServerCertVerifier for Anybody {
-        fn verify_server_cert(
-            &self,
-            _end_entity: &CertificateDer<'_>,
-            _intermediates: &[CertificateDer<'_>],
-            _server_name: &ServerName<'_>,
-            _ocsp_response: &[u8],
-            _now: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _message: &[u8],
-            _cert: &CertificateDer<'_>,
-            _signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _message: &[u8],
-            _cert: &CertificateDer<'_>,
-            _signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            rustls::crypto::aws_lc_rs::default_provider()
-                .signature_verification_algorithms
-                .supported_schemes()
-        }
-    }
-
-    let mut config = config.clone();
-    config
-        .dangerous()
-        .set_certificate_verifier(Arc::new(Anybody));
-    config
 }

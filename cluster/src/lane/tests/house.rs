@@ -9,32 +9,26 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType,
-};
-use rustls::ClientConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 use ultrakv_actors::clock::Clock;
 use ultrakv_actors::{BootId, Deadline, UnixMs};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::NodeId;
 use crate::lane::tls::{Authority, ClusterName, Credentials, Identity, Subject};
 use crate::lane::{AddressBook, QuicLane, QuicLimits, QuicPlan};
 use crate::peer::{Caller as _, Parcel, ParcelStream, PeerError, Refused, Responder};
-use crate::wire::Kind;
+use crate::wire::{Encoded, Envelope, Kind, Limits};
 
 pub(super) const WAIT: Duration = Duration::from_secs(20);
 const DAY_MS: u64 = 86_400_000;
 
 /// An authority in a folder of its own.
 pub(super) struct Ca {
-    authority: Authority,
+    pub(super) authority: Authority,
     pem: String,
-    key_pem: String,
+    pub(super) key_pem: String,
 }
 
 impl Ca {
@@ -69,44 +63,6 @@ impl Ca {
         let folder = TempDir::new().unwrap();
         Credentials::write(folder.path(), &self.pem, &issued, false).unwrap();
         Identity::new(&Credentials::load(folder.path(), at).unwrap()).unwrap()
-    }
-
-    /// The settings of a dialler that shows a certificate of this subject; a node's folder would refuse it.
-    pub(super) fn dialler(&self, subject: &Subject) -> ClientConfig {
-        let issued = self.authority.issue(subject, 1, now()).unwrap();
-        self.showing(&issued.cert_pem, &issued.key_pem)
-    }
-
-    /// A dialler whose certificate this authority signed, for a node of another cluster.
-    pub(super) fn other_cluster(&self, cluster: &str, node: u128) -> ClientConfig {
-        let mut name = DistinguishedName::new();
-        name.push(DnType::OrganizationName, "UltraKV");
-        name.push(
-            DnType::CommonName,
-            format!("authority of {}", self.authority.cluster()),
-        );
-        let mut of_issuer = CertificateParams::default();
-        of_issuer.distinguished_name = name;
-        let issuer = Issuer::new(of_issuer, KeyPair::from_pem(&self.key_pem).unwrap());
-        let cluster = ClusterName::parse(cluster).unwrap();
-        let uri = Subject::Node(id(node)).uri(&cluster);
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &issuer).unwrap();
-        self.showing(&cert.pem(), &key.serialize_pem())
-    }
-
-    fn showing(&self, cert_pem: &str, key_pem: &str) -> ClientConfig {
-        let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
-        let mut config = self.identity(0xfeed).client_config().as_ref().clone();
-        let provider = Arc::clone(config.crypto_provider());
-        let key = provider.key_provider.load_private_key(key).unwrap();
-        let certified = CertifiedKey::new(vec![cert], key);
-        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
-        config
     }
 }
 
@@ -308,4 +264,28 @@ pub(super) fn pair(limits: QuicLimits) -> (Node, Node) {
     one.knows(&two);
     two.knows(&one);
     (one, two)
+}
+
+/// A frame as a node would send it.
+pub(super) fn frame(node: u128, kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let envelope = Envelope {
+        kind,
+        node: id(node),
+        request: 77,
+    };
+    let payload = Bytes::copy_from_slice(payload);
+    Encoded::new(envelope, &Say::Echo, payload, Limits::BULK)
+        .unwrap()
+        .to_vec()
+}
+
+/// A frame with these bytes put somewhere into its beginning, and its checks made anew.
+pub(super) fn forged(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    frame[at..at + bytes.len()].copy_from_slice(bytes);
+    let check = xxh3_64(&frame[..40]).to_le_bytes();
+    frame[40..48].copy_from_slice(&check);
+    let end = frame.len() - 8;
+    let check = xxh3_64(&frame[..end]).to_le_bytes();
+    frame[end..].copy_from_slice(&check);
+    frame
 }
