@@ -8,6 +8,7 @@ mod book;
 mod bulk;
 mod gate;
 mod hello;
+pub mod mesh;
 mod quic;
 mod respond;
 mod room;

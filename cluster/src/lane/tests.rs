@@ -3,5 +3,6 @@
 mod bulk;
 mod hostile;
 mod house;
+mod mesh;
 mod quic;
 mod strangers;

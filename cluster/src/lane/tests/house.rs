@@ -58,6 +58,15 @@ impl Ca {
         (ca, identity)
     }
 
+    /// A node's certificates, for another process.
+    pub(super) fn folder(&self, node: u128) -> TempDir {
+        let subject = Subject::Node(id(node));
+        let issued = self.authority.issue(&subject, 1, now()).unwrap();
+        let folder = TempDir::new().unwrap();
+        Credentials::write(folder.path(), &self.pem, &issued, false).unwrap();
+        folder
+    }
+
     fn issue(&self, subject: &Subject, days: u32, at: UnixMs) -> Identity {
         let issued = self.authority.issue(subject, days, at).unwrap();
         let folder = TempDir::new().unwrap();
