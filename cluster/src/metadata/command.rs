@@ -50,6 +50,8 @@ pub enum Command {
     NodeDown {
         /// The life that no longer serves.
         life: Incarnation,
+        /// When its state was last changed, as the proposer saw it: a late command never fells a node that came back.
+        changed_index: u64,
     },
     /// A member that was drained, that is down or that never came up is one no more.
     MemberLeave {

@@ -322,9 +322,12 @@ impl Members {
     }
 
     /// The granted tenure of this life ran out.
-    pub(super) fn down(&mut self, life: Incarnation, index: u64) -> Outcome {
+    pub(super) fn down(&mut self, life: Incarnation, changed_index: u64, index: u64) -> Outcome {
         match self.life(life) {
             Ok(record) if record.state == MemberState::Down => Outcome::Applied(Done::Already),
+            Ok(record) if record.changed_index != changed_index => {
+                Outcome::Stale(Present::Member(Box::new(record.clone())))
+            }
             Ok(record) => {
                 record.state = MemberState::Down;
                 record.changed_index = index;

@@ -181,7 +181,10 @@ impl State {
             Command::MemberState { life, from, to } => {
                 Arc::make_mut(&mut core.members).set_state(*life, (*from, *to), index)
             }
-            Command::NodeDown { life } => Arc::make_mut(&mut core.members).down(*life, index),
+            Command::NodeDown {
+                life,
+                changed_index,
+            } => Arc::make_mut(&mut core.members).down(*life, *changed_index, index),
             Command::MemberLeave { life } => {
                 let outcome = Arc::make_mut(&mut core.members).leave(*life, index);
                 if outcome == Outcome::Applied(Done::Set) {
