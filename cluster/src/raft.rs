@@ -24,7 +24,7 @@ mod voters;
 mod watchdog;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use control::ControlError;
 pub use forward::Joined;

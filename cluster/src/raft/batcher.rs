@@ -106,11 +106,28 @@ fn sum(fates: Vec<Option<Fate>>) -> Answer {
     }
 }
 
+/// One command's claim to a fate. Whatever drops it unsettled leaves its fate unknown, so nobody waits for ever.
+struct Claim {
+    job: Arc<Job>,
+    place: usize,
+}
+
+impl Claim {
+    fn settle(self, fate: Fate) {
+        self.job.settle(self.place, fate);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.job.settle(self.place, Fate::Unknown);
+    }
+}
+
 struct Item {
     command: Command,
     bytes: usize,
-    job: Arc<Job>,
-    place: usize,
+    claim: Claim,
 }
 
 #[derive(Default)]
@@ -157,7 +174,6 @@ impl Ticket {
     /// The answer, once all its log items are applied.
     pub(super) async fn answer(&mut self) -> Answer {
         let answer = (&mut self.answer).await;
-        // Whoever had it is gone: it may have reached the log before.
         answer.unwrap_or(Err(ControlError::Unknown))
     }
 
@@ -198,8 +214,10 @@ impl Queue {
             let item = Item {
                 bytes: size(&command),
                 command,
-                job: Arc::clone(&job),
-                place,
+                claim: Claim {
+                    job: Arc::clone(&job),
+                    place,
+                },
             };
             waiting.bytes += item.bytes;
             if item.command.is_control() {
@@ -217,7 +235,7 @@ impl Queue {
     pub(super) fn refuse_all(&self, error: &ControlError) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
         for item in waiting.control.into_iter().chain(waiting.records) {
-            item.job.settle(item.place, Fate::Not(error.clone()));
+            item.claim.settle(Fate::Not(error.clone()));
         }
     }
 }
@@ -227,7 +245,7 @@ impl Queue {
 struct Filling {
     builder: EntryBuilder,
     /// Whose commands are in it, in the order in which they were pushed.
-    owners: Vec<(Arc<Job>, usize)>,
+    claims: Vec<Claim>,
     is_full: bool,
 }
 
@@ -236,14 +254,13 @@ impl Filling {
     fn fill(&mut self, queue: &Queue) {
         let mut waiting = queue.waiting.lock();
         while let Some(item) = waiting.pop() {
-            if !item.job.take() {
+            if !item.claim.job.take() {
                 continue;
             }
             if self.builder.push(&item.command) {
-                self.owners.push((item.job, item.place));
+                self.claims.push(item.claim);
             } else if self.builder.is_empty() {
-                item.job
-                    .settle(item.place, Fate::Not(ControlError::TooLarge));
+                item.claim.settle(Fate::Not(ControlError::TooLarge));
             } else {
                 self.is_full = true;
                 waiting.unpop(item);
@@ -291,18 +308,17 @@ async fn propose(raft: &Raft<RaftTypes>, filling: Filling) -> impl Future<Output
         }
         Err(_) => Err(ControlError::TooLarge),
     };
-    let owners = filling.owners;
+    let mut claims: Vec<_> = filling.claims.into_iter().map(Some).collect();
     async move {
         let fates = match given {
             Ok((answer, trace)) => fates(answer.await.ok(), &trace, order.len()),
             Err(error) => all(order.len(), || Fate::Not(error.clone())),
         };
         for (pushed, fate) in order.into_iter().zip(fates) {
-            if let Some((job, place)) = owners.get(pushed) {
-                job.settle(*place, fate);
+            if let Some(claim) = claims.get_mut(pushed).and_then(Option::take) {
+                claim.settle(fate);
             }
         }
-        // Whoever got no fate learns "unknown" from the end of its job.
     }
 }
 
@@ -363,8 +379,8 @@ mod tests {
         let late = queue.push(vec![raise]).unwrap();
         let mut filling = Filling::default();
         filling.fill(&queue);
-        assert_eq!(filling.owners.len(), 2, "one control command, one batch");
-        assert!(filling.is_full && Arc::ptr_eq(&filling.owners[0].0, &late.job));
+        assert_eq!(filling.claims.len(), 2, "one control command, one batch");
+        assert!(filling.is_full && Arc::ptr_eq(&filling.claims[0].job, &late.job));
         assert_eq!(first.leave(), ControlError::Unknown);
         assert_eq!(late.leave(), ControlError::Unknown);
     }
@@ -378,5 +394,19 @@ mod tests {
         assert!((500..600).contains(&taken), "{taken}");
         queue.refuse_all(&ControlError::Unavailable);
         assert!(queue.push(vec![records()]).is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_batcher_that_is_gone() {
+        let queue = Queue::default();
+        let raise = || Command::VersionRaise { from: 1, to: 2 };
+        let mut taken = queue.push(vec![raise()]).unwrap();
+        let mut filling = Filling::default();
+        filling.fill(&queue);
+        let mut waiting = queue.push(vec![raise()]).unwrap();
+        drop(filling);
+        assert_eq!(taken.answer().await, Err(ControlError::Unknown));
+        queue.refuse_all(&ControlError::Unavailable);
+        assert_eq!(waiting.answer().await, Err(ControlError::Unavailable));
     }
 }

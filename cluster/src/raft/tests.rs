@@ -1,7 +1,11 @@
 //! Storage against the library's own conformance suite, and what the suite does not ask.
 
+pub(crate) mod bench;
+mod cluster;
 mod faults;
 mod kills;
+mod members;
+mod partitions;
 
 use std::io;
 use std::time::Duration;

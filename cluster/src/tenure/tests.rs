@@ -1,5 +1,7 @@
 //! Tenures against every order of questions, answers and elections. It must never know entries.
 
+mod live;
+
 use proptest::prelude::*;
 use ultrakv_actors::BootId;
 
