@@ -135,6 +135,7 @@ struct Waiting {
     control: VecDeque<Item>,
     records: VecDeque<Item>,
     bytes: usize,
+    is_closed: bool,
 }
 
 impl Waiting {
@@ -205,6 +206,9 @@ impl Queue {
         };
         let bytes: usize = commands.iter().map(size).sum();
         let mut waiting = self.waiting.lock();
+        if waiting.is_closed {
+            return Err(ControlError::Unavailable);
+        }
         let items = waiting.control.len() + waiting.records.len();
         if items + count > WAITING_MAX || waiting.bytes + bytes > WAITING_BYTES_MAX {
             metrics::counter!("ultrakv_raft_proposals_busy_total").increment(1);
@@ -231,11 +235,15 @@ impl Queue {
         Ok(Ticket { job, answer })
     }
 
-    /// Fails everything that waits.
-    pub(super) fn refuse_all(&self, error: &ControlError) {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
+    /// Fails everything that waits, and whatever comes later.
+    pub(super) fn close(&self) {
+        let closed = Waiting {
+            is_closed: true,
+            ..Waiting::default()
+        };
+        let waiting = std::mem::replace(&mut *self.waiting.lock(), closed);
         for item in waiting.control.into_iter().chain(waiting.records) {
-            item.claim.settle(Fate::Not(error.clone()));
+            item.claim.settle(Fate::Not(ControlError::Unavailable));
         }
     }
 }
@@ -392,8 +400,9 @@ mod tests {
         let taken = (0..10_000).take_while(|_| queue.push(vec![records()]).is_ok());
         let taken = taken.count();
         assert!((500..600).contains(&taken), "{taken}");
-        queue.refuse_all(&ControlError::Unavailable);
-        assert!(queue.push(vec![records()]).is_ok());
+        let mut filling = Filling::default();
+        filling.fill(&queue);
+        assert!(queue.push(vec![records()]).is_ok(), "there is room again");
     }
 
     #[tokio::test]
@@ -406,7 +415,9 @@ mod tests {
         let mut waiting = queue.push(vec![raise()]).unwrap();
         drop(filling);
         assert_eq!(taken.answer().await, Err(ControlError::Unknown));
-        queue.refuse_all(&ControlError::Unavailable);
+        queue.close();
         assert_eq!(waiting.answer().await, Err(ControlError::Unavailable));
+        let late = queue.push(vec![raise()]).map(drop);
+        assert_eq!(late, Err(ControlError::Unavailable));
     }
 }

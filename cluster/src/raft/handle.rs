@@ -130,6 +130,8 @@ pub(super) struct Inner {
     pub(super) look_at_voters: Notify,
     pub(super) fatal: watch::Sender<Option<String>>,
     is_pristine: bool,
+    /// It was shut down on purpose.
+    is_over: AtomicBool,
 }
 
 /// The running consensus of this node; clones are the same.
@@ -230,26 +232,34 @@ impl Consensus {
             look_at_voters: Notify::new(),
             fatal: watch::Sender::new(None),
             is_pristine,
+            is_over: AtomicBool::new(false),
         });
-        let loops = Arc::new(Loops::default());
-        let (raft, queue) = (inner.raft.clone(), Arc::clone(&inner.queue));
-        loops.keep("raft-batcher", move || {
+        let handle = Self {
+            inner,
+            loops: Arc::default(),
+        };
+        handle.begin();
+        Ok(handle)
+    }
+
+    /// Begins the loops.
+    fn begin(&self) {
+        let (raft, queue) = (self.inner.raft.clone(), Arc::clone(&self.inner.queue));
+        self.loops.keep("raft-batcher", move || {
             batcher::run(raft.clone(), Arc::clone(&queue))
         });
-        let handle = Self { inner, loops };
-        handle.keep("raft-watch", |this| async move { this.inner.watch().await });
-        handle.keep("raft-voters", |this| async move { this.reconcile().await });
-        handle.keep("raft-log-cutter", |this| async move {
-            this.inner.cut_logs().await
+        self.keep("raft-watch", |this| async move { this.inner.watch().await });
+        self.keep("raft-voters", |this| async move { this.reconcile().await });
+        self.keep("raft-log-cutter", |this| async move {
+            this.inner.cut_logs().await;
         });
-        if !is_pristine {
-            handle.keep("raft-stand", |this| async move {
+        if !self.inner.is_pristine {
+            self.keep("raft-stand", |this| async move {
                 // The longest election timeout after the start, a former life's promise is over.
                 tokio::time::sleep(this.inner.timing.election_max).await;
                 this.inner.raft.runtime_config().elect(true);
             });
         }
-        Ok(handle)
     }
 
     /// Runs a loop of this handle. It gets what the handle shares, but not the loops, which would keep themselves alive.
@@ -439,6 +449,9 @@ impl Consensus {
     }
 
     pub(super) fn stopped(&self) -> Option<ControlError> {
+        if self.inner.is_over.load(Ordering::SeqCst) {
+            return Some(ControlError::Unavailable);
+        }
         let reason = self.inner.fatal.borrow().clone();
         reason.map(|reason| ControlError::Fatal { reason })
     }
@@ -483,15 +496,11 @@ impl Consensus {
 
     /// Ends consensus on this node, waits until nothing of it runs, and fails what still waits.
     pub async fn shutdown(&self) {
+        self.inner.is_over.store(true, Ordering::SeqCst);
         self.loops.stop().await;
-        self.inner.queue.refuse_all(&ControlError::Unavailable);
+        self.inner.queue.close();
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "consensus did not end by itself");
         }
-        self.inner.fatal.send_if_modified(|fatal| {
-            let is_first = fatal.is_none();
-            fatal.get_or_insert_with(|| "it was shut down".to_owned());
-            is_first
-        });
     }
 }

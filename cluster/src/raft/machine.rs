@@ -142,6 +142,10 @@ impl<M: Machine> Applied<M> {
         self.machine.applied(self.last.map_or(0, |last| last.index));
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "the library's error; boxing it would only move it"
+    )]
     fn apply(&mut self, entry: Entry) -> Result<Outcome, StorageError> {
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome::default(),
@@ -232,11 +236,13 @@ impl<M: Machine> RaftStateMachine<RaftTypes> for Feeder<M> {
         I::IntoIter: OptionalSend,
     {
         let mut applied = self.applied.write();
-        let entries = entries.into_iter();
-        let outcomes = entries.map(|entry| applied.apply(entry)).collect();
+        let mut outcomes = Vec::new();
+        for entry in entries {
+            outcomes.push(applied.apply(entry)?);
+        }
         let last = applied.last.map_or(0, |last| last.index);
         applied.machine.applied(last);
-        outcomes
+        Ok(outcomes)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotWriter {

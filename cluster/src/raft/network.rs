@@ -264,12 +264,16 @@ impl RaftNetwork<RaftTypes> for Way {
         tokio::select! {
             biased;
             closed = cancel => Err(closed.into()),
-            sent = sending => sent.unwrap_or_else(|_| Err(Timeout {
-                action: RPCTypes::InstallSnapshot,
-                id: self.ways.me,
-                target: self.target,
-                timeout: within,
-            }.into())),
+            sent = sending => match sent {
+                Ok(sent) => sent,
+                Err(_) => Err(Timeout {
+                    action: RPCTypes::InstallSnapshot,
+                    id: self.ways.me,
+                    target: self.target,
+                    timeout: within,
+                }
+                .into()),
+            },
         }
     }
 

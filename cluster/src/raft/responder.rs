@@ -3,6 +3,7 @@
 //! Responsible for whom it listens to: the member that a message is for must be this one, and whoever leads or stands
 //! must be the node that its certificate names. It must never know how parcels travel.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -132,7 +133,11 @@ impl Inner {
         let head: SnapshotHead = first.header().map_err(|error| unreadable(&error))?;
         self.admit(head.to, &head.vote, peer)?;
         let mine = self.raft.metrics().borrow().vote;
-        if !(head.vote >= mine) {
+        // Votes are ordered in part only; what is not at least as great as ours leads nobody here.
+        if !matches!(
+            head.vote.partial_cmp(&mine),
+            Some(Ordering::Equal | Ordering::Greater)
+        ) {
             return Ok(mine);
         }
         let _one = self.receiving.try_acquire().map_err(|_| {

@@ -121,7 +121,7 @@ fn better(scene: &Scene, voters: &BTreeSet<RaftId>) -> Option<BTreeSet<RaftId>> 
 /// The largest odd number of voters out of so many members.
 fn odd(members: usize) -> usize {
     let most = members.min(VOTERS_MAX);
-    if most % 2 == 0 {
+    if most.is_multiple_of(2) {
         most.saturating_sub(1)
     } else {
         most

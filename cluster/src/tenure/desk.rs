@@ -26,9 +26,9 @@ const DOWN_MAX: Duration = Duration::from_secs(5);
 type Waiting = BTreeMap<Incarnation, (u64, oneshot::Sender<TenureAnswer>)>;
 
 /// Questions that wait for the next round.
-#[derive(Default)]
 pub(super) struct Desk {
-    waiting: Mutex<Waiting>,
+    /// None once it is closed.
+    waiting: Mutex<Option<Waiting>>,
     news: Notify,
 }
 
@@ -57,9 +57,30 @@ fn alive(view: &View) -> Vec<Incarnation> {
 }
 
 impl Desk {
-    /// Takes a question; a life's later one takes the place of its earlier one. None when too many wait.
-    pub(super) fn ask(&self, ask: TenureAsk) -> Option<oneshot::Receiver<TenureAnswer>> {
+    /// Without a question.
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Some(Waiting::new())),
+            news: Notify::new(),
+        }
+    }
+
+    /// Answers nobody any more.
+    pub(super) fn close(&self) {
+        *self.waiting.lock() = None;
+    }
+
+    /// What waits, and an empty list in its place.
+    fn take(&self) -> Waiting {
         let mut waiting = self.waiting.lock();
+        waiting.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes a question; a life's later one takes the place of its earlier one. None when too many wait, or it is
+    /// closed.
+    pub(super) fn ask(&self, ask: TenureAsk) -> Option<oneshot::Receiver<TenureAnswer>> {
+        let mut desk = self.waiting.lock();
+        let waiting = desk.as_mut()?;
         let known = waiting.get(&ask.holder);
         if known.is_some_and(|(number, _)| *number > ask.number)
             || known.is_none() && waiting.len() >= WAITING_MAX
@@ -68,7 +89,7 @@ impl Desk {
         }
         let (sender, answer) = oneshot::channel();
         waiting.insert(ask.holder, (ask.number, sender));
-        drop(waiting);
+        drop(desk);
         self.news.notify_one();
         Some(answer)
     }
@@ -80,7 +101,7 @@ impl Desk {
                 Some(term) => self.lead(&consensus, term).await,
                 None => {
                     // Whoever asks here asks the wrong node.
-                    self.waiting.lock().clear();
+                    drop(self.take());
                     consensus.leadership_changed().await;
                 }
             }
@@ -138,25 +159,20 @@ impl Desk {
 
     /// One round, if one is due. Whether leadership was confirmed.
     async fn round(&self, consensus: &Consensus, grantor: &mut Grantor) -> bool {
-        let asked: Vec<_> = {
-            let waiting = self.waiting.lock();
-            let asked = waiting.iter();
-            asked
-                .map(|(holder, (number, _))| TenureAsk {
+        if let Some(waiting) = &*self.waiting.lock() {
+            for (holder, (number, _)) in waiting {
+                grantor.asked(TenureAsk {
                     holder: *holder,
                     number: *number,
-                })
-                .collect()
-        };
-        for ask in asked {
-            grantor.asked(ask);
+                });
+            }
         }
         let began_us = consensus.clock().boot_us();
         let Some(round) = grantor.begin(began_us) else {
             return false;
         };
         // Only what came before the round began is answered by it.
-        let mut answering = std::mem::take(&mut *self.waiting.lock());
+        let mut answering = self.take();
         let longest = consensus.timing().election_max;
         consensus
             .give_no_vote_before(began_us.saturating_add(micros(longest)))

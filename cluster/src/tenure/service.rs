@@ -86,7 +86,7 @@ impl Tenures {
     pub fn start(consensus: Consensus, plan: TenurePlan) -> Self {
         let longest_us = micros(consensus.timing().election_max);
         let tenure_us = GrantorTiming::of_election_timeout(longest_us).tenure_us;
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk::new());
         let shared = Arc::new(Shared {
             cell: Arc::new(TenureCell::new(consensus.clock().clone())),
             holder: Mutex::new(Holder::new(plan.me, tenure_us)),
@@ -146,9 +146,10 @@ impl Tenures {
         let answer = self.shared.desk.ask(ask);
         let answer = answer.ok_or_else(|| refused("tenure_busy", "too many questions wait"))?;
         let message = "this node does not lead, or could not confirm that it does";
-        let answer = answer
-            .await
-            .map_err(|_| refused("tenure_not_granted", message))?;
+        let within = self.shared.consensus.timing().election_max;
+        let answer = tokio::time::timeout(within, answer).await;
+        let answer = answer.ok().and_then(Result::ok);
+        let answer = answer.ok_or_else(|| refused("tenure_not_granted", message))?;
         Parcel::new(Kind::Answer, &answer, Bytes::new())
             .map_err(|error| refused("tenure_unreadable", &error.to_string()))
     }
@@ -156,6 +157,7 @@ impl Tenures {
     /// Ends the tenure and everything that runs for it.
     pub async fn shutdown(&self) {
         self.loops.stop().await;
+        self.shared.desk.close();
         self.shared.cell.end();
     }
 }

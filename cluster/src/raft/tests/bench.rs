@@ -202,7 +202,8 @@ impl Caller for Port {
                     .serve_stream(me, first, Box::new(theirs))
                     .await;
             });
-            Ok(Box::new(ours) as Box<dyn ParcelStream>)
+            let ours: Box<dyn ParcelStream> = Box::new(ours);
+            Ok(ours)
         }
         .boxed()
     }

@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bench::{Bench, TIMING, id, leader_of, service, until};
-use crate::metadata::{Command, Done, Outcome};
+use super::bench::{Bench, LONG, TIMING, id, leader_of, service, until};
+use crate::metadata::{Command, DirectoryBatch, Done, Outcome};
 use crate::peer::Parcel;
 use crate::raft::rpc::VoteHead;
 use crate::raft::types::{Batch, RaftId, Vote};
-use crate::raft::{ControlError, RaftRole, Storage};
+use crate::raft::{ControlError, RaftRole, SnapshotRules, Storage};
 use crate::wire::Kind;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_one_needs_no_disk_and_no_peers() {
     let mut bench = Bench::new();
     bench.store(1, Storage::Memory);
+    bench.snapshots = SnapshotRules {
+        log_bytes_min: 64 << 10,
+        keep_logs: 16,
+    };
     let one = bench.start(1).await;
     assert!(one.consensus.is_pristine());
     bench.found(&one).await;
@@ -35,7 +39,21 @@ async fn a_cluster_of_one_needs_no_disk_and_no_peers() {
         (1..10).contains(&items),
         "{items} log items for 1 000 commands"
     );
-    bench.stop(one).await;
+    // Its log is cut although no snapshot is ever written.
+    let filling = async {
+        while one.consensus.status().purged_index <= before {
+            let records = Command::Directory(DirectoryBatch(vec![7; 8 << 10]));
+            let made = one.consensus.propose(vec![records], bench.deadline());
+            made.await.unwrap();
+        }
+    };
+    let cut = tokio::time::timeout(LONG, filling).await;
+    assert!(cut.is_ok(), "{:?}", one.consensus.status());
+    let over = one.consensus.clone();
+    one.tenures.shutdown().await;
+    over.shutdown().await;
+    let late = over.propose(vec![service("late")], bench.deadline());
+    assert_eq!(late.await, Err(ControlError::Unavailable));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,6 +163,10 @@ async fn a_voter_that_restarts_keeps_its_word_for_the_longest_timeout() {
     let three = bench.start(3).await;
     assert_eq!(three.consensus.id(), me, "its disk is the same");
     until("it has applied its log again", || three.knows("before")).await;
+    until("it knows its term again", || {
+        three.consensus.status().term == term
+    })
+    .await;
     let head = VoteHead {
         to: me,
         ask: openraft::raft::VoteRequest {
@@ -226,12 +248,7 @@ async fn records_of_a_busy_shard_are_agreed_on_fast_enough() {
     }
     let nodes = bench.cluster(3).await;
     // As large as a full batch; what is in it is refused alike by every node, which costs no less to agree on.
-    let batch = || {
-        Command::Directory(crate::metadata::DirectoryBatch(vec![
-            7;
-            crate::directory::BATCH_BYTES_MAX
-        ]))
-    };
+    let batch = || Command::Directory(DirectoryBatch(vec![7; crate::directory::BATCH_BYTES_MAX]));
     let took = bench.clock.stopwatch();
     let mut calls = Vec::new();
     for _ in 0..20 {
