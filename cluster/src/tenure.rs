@@ -19,22 +19,24 @@
 //!    is for. For the same reason the leader that granted it calls it over at *t0* + *T* by its own clock, not at *t0*
 //!    + D.
 //! 3. So when a new leader exists, every tenure of former leaders is over. It says nothing of a node that it granted
-//!    nothing for another two *T*, so that the node can find it; and for its own grants it waits until *t0* + *T* has
-//!    passed by its own clock. A leader that restarts and leads on in its old term knows nothing of what it granted: that
-//!    time covers it, too.
+//!    nothing for another *T*, so that the node can find it; and for its own grants it waits until *t0* + *T* has passed
+//!    by its own clock. A leader that restarts and leads on in its old term knows nothing of what it granted: that time
+//!    covers it, too.
 //!
 //! # Why a node that is declared down holds no tenure when that takes effect
 //! - The leader that proposes it bars the node first ([`Grantor::declare_down`]): no question of it is answered before
 //!   that is decided and applied, not even one in a round under way. The proposal compares with when the node's state
 //!   was last changed, so once the node is up again no former proposal fells it.
 //! - A later leader may inherit the proposal in its log. Its first round is confirmed only when everything in its log
-//!   is committed *and applied* (as openraft's `ensure_linearizable` waits for); it grants only to who is alive in that
-//!   state.
+//!   is committed *and applied*; it grants only to who is alive in that state. openraft's `ensure_linearizable` waits for
+//!   that when a leader was elected, but not when it restarts and leads on: [`crate::raft::Consensus`] has an item of its
+//!   own applied first.
 
 mod cell;
 mod desk;
 mod grantor;
 mod holder;
+mod leases;
 mod service;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use openraft::error::{InitializeError, RaftError};
 use openraft::{Raft, ServerState};
@@ -24,8 +24,10 @@ use super::registry::{Published, Registry};
 use super::rpc::refuse;
 use super::status::RaftStatus;
 use super::timing::{RaftTiming, SnapshotRules, VoterRules, micros};
-use super::types::{Addresses, RaftId, RaftTypes};
-use crate::metadata::{Command, Found, MemberJoin, MemberState, Outcome, Refusal, View};
+use super::types::{Addresses, Batch, RaftId, RaftTypes};
+use crate::metadata::{
+    Command, EntryBuilder, Found, MemberJoin, MemberState, Outcome, Refusal, View,
+};
 use crate::peer::{Callers, Parcel, ParcelStream, Refused};
 use crate::wire::Kind;
 use crate::{Incarnation, NodeId};
@@ -129,6 +131,8 @@ pub(super) struct Inner {
     pub(super) receiving: Semaphore,
     pub(super) look_at_voters: Notify,
     pub(super) fatal: watch::Sender<Option<String>>,
+    /// The term in which this process, as leader, had an item of its own applied; 0 for none.
+    settled_term: AtomicU64,
     is_pristine: bool,
     /// It was shut down on purpose.
     is_over: AtomicBool,
@@ -173,6 +177,16 @@ fn open(plan: &ConsensusPlan, published: &Arc<Published>) -> Result<Opened, Cons
     };
     let feeder = Feeder::open(&snapshots, registry).map_err(ConsensusError::Snapshot)?;
     Ok((log, feeder))
+}
+
+/// Why the library did not do what only a leader does.
+fn failed<E: std::error::Error>(error: &RaftError<RaftId, E>) -> ControlError {
+    match error {
+        RaftError::APIError(_) => ControlError::NotLeader { leader: None },
+        RaftError::Fatal(fatal) => ControlError::Fatal {
+            reason: fatal.to_string(),
+        },
+    }
 }
 
 impl Consensus {
@@ -231,6 +245,7 @@ impl Consensus {
             receiving: Semaphore::new(1),
             look_at_voters: Notify::new(),
             fatal: watch::Sender::new(None),
+            settled_term: AtomicU64::new(0),
             is_pristine,
             is_over: AtomicBool::new(false),
         });
@@ -379,11 +394,16 @@ impl Consensus {
     /// The term in which this node leads with a majority, as far as it knows.
     #[must_use]
     pub fn leading(&self) -> Option<u64> {
+        let is_silent = self.inner.ways.is_muted.load(Ordering::SeqCst);
+        self.leads().filter(|_| !is_silent)
+    }
+
+    /// The term in which this node leads, be it without a majority.
+    pub(crate) fn leads(&self) -> Option<u64> {
         let server = self.inner.raft.server_metrics();
         let server = server.borrow();
         let leads = server.state == ServerState::Leader;
-        let is_silent = self.inner.ways.is_muted.load(Ordering::SeqCst);
-        (leads && !is_silent).then_some(server.vote.leader_id().term)
+        leads.then_some(server.vote.leader_id().term)
     }
 
     /// Learns when who leads may have changed.
@@ -396,14 +416,21 @@ impl Consensus {
 
     /// Confirms that this node leads, by messages sent after this call, and waits until everything up to then is
     /// applied here. The log item up to which that is.
+    ///
+    /// A leader that restarts leads on in its term, and the library then knows neither what it had committed nor waits
+    /// for what it had logged. An item of its own, applied before the first confirmation in a term, makes up for both.
     pub(crate) async fn confirm_leadership(&self) -> Result<u64, ControlError> {
+        let term = self.leads();
+        let term = term.ok_or(ControlError::NotLeader { leader: None })?;
+        if self.inner.settled_term.load(Ordering::SeqCst) != term {
+            let (bytes, _) = EntryBuilder::new().finish();
+            let nothing = Batch::new(bytes.into()).map_err(|_| ControlError::TooLarge)?;
+            let written = self.inner.raft.client_write(nothing).await;
+            written.map_err(|error| failed(&error))?;
+            self.inner.settled_term.store(term, Ordering::SeqCst);
+        }
         let confirmed = self.inner.raft.ensure_linearizable().await;
-        let index = confirmed.map_err(|error| match error {
-            RaftError::APIError(_) => ControlError::NotLeader { leader: None },
-            RaftError::Fatal(fatal) => ControlError::Fatal {
-                reason: fatal.to_string(),
-            },
-        })?;
+        let index = confirmed.map_err(|error| failed(&error))?;
         Ok(index.map_or(0, |index| index.index))
     }
 

@@ -21,7 +21,7 @@ pub struct GrantorTiming {
     /// Rounds begin at least this far apart.
     pub round_us_min: u64,
     /// A node that this leadership never granted anything is overdue when it was seen alive in the state for this long.
-    /// It is longer than what any former leader's grant may last.
+    /// No former leader's grant lasts longer.
     pub patience_us: u64,
 }
 
@@ -34,7 +34,7 @@ impl GrantorTiming {
             tenure_us,
             over_us: election_timeout_us_max,
             round_us_min: 10_000,
-            patience_us: election_timeout_us_max.saturating_mul(2),
+            patience_us: election_timeout_us_max,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Tenures {
         });
         let loops = Loops::default();
         loops.keep("tenure-desk", move || {
-            Arc::clone(&desk).run(consensus.clone())
+            Arc::clone(&desk).run(consensus.clone(), plan.metadata_lease)
         });
         let asking = Arc::clone(&shared);
         loops.keep("tenure-holder", move || Arc::clone(&asking).hold());

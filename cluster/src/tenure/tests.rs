@@ -111,9 +111,9 @@ fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
     let mut grantor = Grantor::new(timing());
     let mut holder = holder();
     assert!(grantor.overdue([node(1)], 0).is_empty());
-    assert!(grantor.overdue([node(1)], 799 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 399 * MS).is_empty());
     assert_eq!(
-        grantor.overdue([node(1)], 800 * MS),
+        grantor.overdue([node(1)], 400 * MS),
         [node(1)],
         "never asked"
     );
@@ -139,12 +139,12 @@ fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
     // Once that is decided a life that came back has as much time to ask as any other.
     grantor.decided(node(1));
     assert!(grantor.overdue([node(1)], 500 * MS).is_empty());
-    assert!(grantor.overdue([node(1)], 1299 * MS).is_empty());
-    assert_eq!(grantor.overdue([node(1)], 1300 * MS), [node(1)]);
-    grantor.asked(holder.ask(1300 * MS));
-    let round = grantor.begin(1300 * MS).unwrap();
+    assert!(grantor.overdue([node(1)], 899 * MS).is_empty());
+    assert_eq!(grantor.overdue([node(1)], 900 * MS), [node(1)]);
+    grantor.asked(holder.ask(900 * MS));
+    let round = grantor.begin(900 * MS).unwrap();
     assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
-    assert!(grantor.overdue([node(1)], 1699 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 1299 * MS).is_empty());
 }
 
 #[test]

@@ -245,6 +245,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Clock,
     pub(crate) snapshots: SnapshotRules,
     pub(crate) voters: VoterRules,
+    pub(crate) metadata_lease: Duration,
     folder: TempDir,
     disks: BTreeMap<u64, Storage>,
     lives: u128,
@@ -260,6 +261,7 @@ impl Bench {
                 every: Duration::from_millis(100),
                 ..VoterRules::default()
             },
+            metadata_lease: Duration::from_secs(5),
             folder: tempfile::tempdir().unwrap(),
             disks: BTreeMap::new(),
             lives: 100,
@@ -312,7 +314,11 @@ impl Bench {
             node: id(number),
             boot: BootId::from_u128(lives),
         };
-        let tenures = Tenures::start(consensus.clone(), TenurePlan::new(life));
+        let plan = TenurePlan {
+            metadata_lease: self.metadata_lease,
+            ..TenurePlan::new(life)
+        };
+        let tenures = Tenures::start(consensus.clone(), plan);
         let node = Arc::new(Node {
             consensus,
             tenures,

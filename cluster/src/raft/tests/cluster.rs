@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::bench::{Bench, LONG, TIMING, id, leader_of, service, until};
 use crate::metadata::{Command, DirectoryBatch, Done, Outcome};
 use crate::peer::Parcel;
+use crate::raft::log::{Disk, DiskError, MemoryDisk, Pair};
 use crate::raft::rpc::VoteHead;
 use crate::raft::types::{Batch, RaftId, Vote};
 use crate::raft::{ControlError, RaftRole, SnapshotRules, Storage};
@@ -155,6 +156,7 @@ async fn a_voter_that_restarts_keeps_its_word_for_the_longest_timeout() {
     let nodes = bench.cluster(3).await;
     let [one, two, three] = <[_; 3]>::try_from(nodes).ok().unwrap();
     bench.write(&two, "before").await.unwrap();
+    until("it knows of the commit", || three.knows("before")).await;
     let (me, term) = (three.consensus.id(), three.consensus.status().term);
     bench.stop(three).await;
     // It hears nobody from its start on.
@@ -187,6 +189,61 @@ async fn a_voter_that_restarts_keeps_its_word_for_the_longest_timeout() {
     leader_of(&[&one, &two, &three]).await;
     bench.write(&three, "after").await.unwrap();
     for node in [one, two, three] {
+        bench.stop(node).await;
+    }
+}
+
+/// A disk that never keeps the commit point, which is only a hint.
+struct Hintless(MemoryDisk);
+
+impl Disk for Hintless {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+        self.0.get(key)
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], items_max: usize) -> Result<Vec<Pair>, DiskError> {
+        self.0.range(from, to, items_max)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, DiskError> {
+        self.0.last(from, to)
+    }
+
+    fn write(&self, mut put: Vec<Pair>, remove: Vec<Vec<u8>>) -> Result<(), DiskError> {
+        put.retain(|(key, _)| key != b"m/committed");
+        self.0.write(put, remove)
+    }
+
+    fn flush(&self) -> Result<(), DiskError> {
+        self.0.flush()
+    }
+}
+
+/// A leader that restarts at once leads on in its term, and the library then says that it has applied enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_restarts_reads_nothing_of_the_past() {
+    let mut bench = Bench::new();
+    let snapshots = bench.path("hintless");
+    let disk = Arc::new(Hintless(MemoryDisk::new()));
+    bench.store(1, Storage::Parts(disk, snapshots));
+    let mut nodes = bench.cluster(3).await;
+    let mut one = nodes.remove(0);
+    // On a busy machine the others may elect another one meanwhile: then it is tried again.
+    for round in 0..10 {
+        bench.write(&one, &format!("s{round}")).await.unwrap();
+        let status = one.consensus.status();
+        let (term, applied) = (status.term, status.applied_index);
+        bench.stop(one).await;
+        one = bench.start(1).await;
+        let point = one.consensus.read_point(bench.deadline()).await.unwrap();
+        assert!(point > applied, "{point}, and {applied} was applied before");
+        assert!(one.knows(&format!("s{round}")), "it was acknowledged");
+        if one.consensus.status().term == term && one.consensus.leading().is_some() {
+            break;
+        }
+        assert!(round < 9, "it never led on");
+    }
+    for node in nodes.into_iter().chain([one]) {
         bench.stop(node).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::super::TenureAsk;
-use crate::metadata::MemberState;
+use crate::metadata::{Command, MemberState, Sharing};
 use crate::peer::Parcel;
 use crate::raft::tests::bench::{Bench, Node, TIMING, id, leader_of, until};
 use crate::wire::Kind;
@@ -137,6 +137,48 @@ async fn in_a_calm_network_nobody_is_called_down() {
     }
     assert_eq!(gaps, 0, "tenures are renewed before they end");
     assert!(nodes.iter().all(|node| node.tenures.metadata_fresh()));
+    for node in nodes {
+        bench.stop(node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_purge_waits_for_a_node_whose_metadata_lease_is_lost() {
+    let mut bench = Bench::new();
+    bench.metadata_lease = Duration::from_millis(1_500);
+    let nodes = bench.cluster(3).await;
+    bench.write(&nodes[0], "a").await.unwrap();
+    bench.net.cut_off(3, [1, 2]);
+    let sharing = Sharing::Alone("a".to_owned());
+    let purge = Command::Purge {
+        sharing: sharing.clone(),
+        generation: 0,
+    };
+    let before = nodes[0].consensus.view();
+    let generation = before.services().keyring(&sharing).unwrap().generation;
+    assert_eq!(generation, 0);
+    let ordered = nodes[1].consensus.propose(vec![purge], bench.deadline());
+    assert!(ordered.await.unwrap()[0].is_applied());
+    let waiting = || -> Vec<_> {
+        let view = nodes[0].consensus.view();
+        let keyring = view.services().keyring(&sharing).unwrap();
+        keyring.waiting_for(keyring.generation).collect()
+    };
+    until("the purge is seen", || waiting().len() == 3).await;
+    until("only those that may serve are waited for", || {
+        waiting() == [nodes[0].life, nodes[1].life]
+    })
+    .await;
+    assert!(!nodes[2].tenures.metadata_fresh(), "it serves nothing");
+    assert!(nodes[0].tenures.metadata_fresh() && nodes[1].tenures.metadata_fresh());
+    bench.net.heal();
+    until("its metadata are fresh again", || {
+        nodes[2].tenures.metadata_fresh()
+    })
+    .await;
+    let view = nodes[2].consensus.view();
+    let keyring = view.services().keyring(&sharing).unwrap();
+    assert_eq!(keyring.generation, 1, "it knows of the purge then");
     for node in nodes {
         bench.stop(node).await;
     }
