@@ -1,5 +1,7 @@
 //! Tenures against every order of questions, answers and elections. It must never know entries.
 
+mod live;
+
 use proptest::prelude::*;
 use ultrakv_actors::BootId;
 
@@ -28,7 +30,7 @@ fn holder() -> Holder {
 fn a_tenure_counts_from_when_it_was_asked_for() {
     let mut holder = holder();
     let ask = holder.ask(1000 * MS);
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     grantor.asked(ask);
     let round = grantor.begin(50 * MS).unwrap();
     let grants = grantor.confirmed(round, |_| true);
@@ -42,7 +44,7 @@ fn a_tenure_counts_from_when_it_was_asked_for() {
 
 #[test]
 fn a_round_under_way_answers_no_later_question() {
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     let mut holder = holder();
     grantor.asked(Holder::new(node(2), u64::MAX).ask(0));
     let round = grantor.begin(0).unwrap();
@@ -106,11 +108,12 @@ fn late_repeated_and_foreign_answers_do_no_harm() {
 
 #[test]
 fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     let mut holder = holder();
-    assert!(grantor.overdue([node(1)], 799 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 0).is_empty());
+    assert!(grantor.overdue([node(1)], 399 * MS).is_empty());
     assert_eq!(
-        grantor.overdue([node(1)], 800 * MS),
+        grantor.overdue([node(1)], 400 * MS),
         [node(1)],
         "never asked"
     );
@@ -130,11 +133,23 @@ fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
     );
     grantor.asked(holder.ask(370 * MS));
     assert_eq!(grantor.begin(440 * MS), None, "barred");
+    grantor.forget(|_| false);
+    grantor.asked(holder.ask(370 * MS));
+    assert_eq!(grantor.begin(440 * MS), None, "still barred");
+    // Once that is decided a life that came back has as much time to ask as any other.
+    grantor.decided(node(1));
+    assert!(grantor.overdue([node(1)], 500 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 899 * MS).is_empty());
+    assert_eq!(grantor.overdue([node(1)], 900 * MS), [node(1)]);
+    grantor.asked(holder.ask(900 * MS));
+    let round = grantor.begin(900 * MS).unwrap();
+    assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
+    assert!(grantor.overdue([node(1)], 1299 * MS).is_empty());
 }
 
 #[test]
 fn only_who_is_alive_in_the_applied_state_is_granted() {
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     grantor.asked(holder().ask(0));
     let round = grantor.begin(0).unwrap();
     assert!(grantor.confirmed(round, |_| false).is_empty());
@@ -158,7 +173,7 @@ proptest! {
     ) {
         let local = |true_us: u64| skew_us + true_us * rate_percent / 100;
         let mut holder = holder();
-        let mut grantor = Grantor::new(timing(), 0);
+        let mut grantor = Grantor::new(timing());
         let mut arrivals = Vec::new();
         let (mut now_us, mut bound_us) = (0, 0);
         for (wait_ms, way_ms, back_ms, is_twice) in steps {
