@@ -35,6 +35,12 @@ impl Frame {
             reason: error.to_string(),
         })
     }
+
+    /// What stands on its outside, the header as it came, and the payload.
+    #[must_use]
+    pub fn into_parts(self) -> (Envelope, Bytes, Bytes) {
+        (self.envelope, self.header, self.payload)
+    }
 }
 
 /// What the prelude of the frame under way says.
@@ -101,6 +107,12 @@ impl Decoder {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// The length of the whole frame under way, once [`Decoder::next_frame`] has seen its beginning.
+    #[must_use]
+    pub fn expected_bytes(&self) -> Option<usize> {
+        self.prelude.map(|prelude| prelude.frame_bytes())
     }
 
     /// The room held, whether filled or not.

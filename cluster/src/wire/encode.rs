@@ -44,6 +44,19 @@ impl Encoded {
             kind: envelope.kind,
             reason: error.to_string(),
         })?;
+        Self::of_parts(envelope, &header, payload, limits)
+    }
+
+    /// Encodes a message whose header is encoded already.
+    ///
+    /// # Errors
+    /// When a part is longer than the limits allow.
+    pub fn of_parts(
+        envelope: Envelope,
+        header: &[u8],
+        payload: Bytes,
+        limits: Limits,
+    ) -> Result<Self, WireError> {
         let header_bytes = bounded(header.len(), limits.header_bytes_max, |bytes, bytes_max| {
             WireError::HeaderTooLarge { bytes, bytes_max }
         })?;
@@ -64,7 +77,7 @@ impl Encoded {
         debug_assert_eq!(head.len(), CHECKED_PRELUDE_BYTES);
         let check = xxh3_64(&head);
         head.put_u64_le(check);
-        head.put_slice(&header);
+        head.put_slice(header);
 
         let mut hasher = Xxh3::new();
         hasher.update(&head);
