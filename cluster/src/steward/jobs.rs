@@ -6,6 +6,9 @@ use crate::metadata::{
 };
 use crate::{Incarnation, NodeId};
 
+/// What a drain says whose slots are elsewhere.
+pub(super) const DRAIN_BLOCKS: &str = "its slots are elsewhere; blocks are moving";
+
 /// Whether a member stays without slots because its join was cancelled after it came.
 pub(super) fn was_join_cancelled(view: &View, node: NodeId) -> bool {
     let joins = view.jobs().iter().filter(
@@ -93,9 +96,9 @@ impl Steward {
         let of = |node| counts.get(&node).copied().unwrap_or_default();
         for job in view.jobs().running() {
             let word = match job.kind {
-                JobKind::Join { node } => self.join(view, job, of(node)),
-                JobKind::Drain { node, .. } => self.drain(view, job, (node, of(node)), commands),
-                JobKind::Rebalance => self.rebalance(view, job),
+                JobKind::Join { node } => join(view, job, of(node)),
+                JobKind::Drain { node, .. } => drain(view, job, (node, of(node)), commands),
+                JobKind::Rebalance => rebalance(view, job),
             };
             self.tell(job, word, world, commands);
         }
@@ -103,93 +106,6 @@ impl Steward {
             see_to_leaving(view, job, commands);
         }
         self.reported.retain(|id, _| view.jobs().get(*id).is_some());
-    }
-
-fn join(view: &View, job: &Job, counts: SlotCounts) -> Word {
-        let total = counts.target_owned + counts.target_following;
-        let done = total.saturating_sub(counts.arriving);
-        if job.state == JobState::Cancelling {
-            return Word::over(JobState::Cancelled, "cancelled; its slots go back", job);
-        }
-        let Some(record) = job.kind.node().and_then(|node| view.members().get(node)) else {
-            return Word::over(JobState::Failed, "the node is no member any more", job);
-        };
-        match record.state {
-            MemberState::Left => Word::over(JobState::Failed, "the node left", job),
-            MemberState::Down => Word::running(job, "the node is down", done, total),
-            _ if total > 0 && view.slots().unsettled() == 0 => Word {
-                state: JobState::Done,
-                reason: String::new(),
-                done: total,
-                total,
-            },
-            _ if total == 0 => Word::running(job, "waits for the plan", done, total),
-            _ => Word::running(job, "slots are moving", done, total),
-        }
-    }
-
-    fn drain(
-        &self,
-        view: &View,
-        job: &Job,
-        (node, counts): (NodeId, SlotCounts),
-        commands: &mut Vec<Command>,
-    ) -> Word {
-        let Some(record) = view.members().get(node) else {
-            return Word::over(JobState::Failed, "the node is no member any more", job);
-        };
-        let life = Incarnation {
-            node,
-            boot: record.boot,
-        };
-        let mut go = |from, to| commands.push(Command::MemberState { life, from, to });
-        if job.state == JobState::Cancelling {
-            if record.state == MemberState::Draining {
-                go(MemberState::Draining, MemberState::Up);
-                return Word::running(job, "the node takes slots again", job.done, job.total);
-            }
-            return Word::over(JobState::Cancelled, "cancelled", job);
-        }
-        if matches!(record.state, MemberState::Up) {
-            go(MemberState::Up, MemberState::Draining);
-        }
-        let held = counts.owned + counts.following;
-        let total = job.total.max(held).max(counts.target_owned + counts.target_following);
-        let done = total.saturating_sub(held);
-        let is_only = view
-            .members()
-            .present()
-            .all(|(other, record)| other == node || record.state != MemberState::Up);
-        match record.state {
-            MemberState::Left => Word::over(JobState::Done, "the node left", job),
-            _ if is_only => Word::running(job, "no other node is up to take its slots", done, total),
-            MemberState::Down if held == 0 => {
-                    Word::over(JobState::Done, "the node is down; its blocks were not moved", job)
-            }
-            MemberState::Down => {
-                Word::running(job, "the node is down and alone has some slots", done, total)
-            }
-            // What is left are its blocks, which only the node itself can bring away and report.
-            _ if held == 0 => Word::running(job, DRAIN_BLOCKS, done, total),
-            _ => Word::running(job, "slots are moving", done, total),
-        }
-    }
-
-    fn rebalance(&self, view: &View, job: &Job) -> Word {
-        let unsettled = view.slots().unsettled();
-        let total = job.total.max(unsettled);
-        if job.state == JobState::Cancelling {
-            return Word::over(JobState::Cancelled, "cancelled; slots under way still settle", job);
-        }
-        if unsettled == 0 {
-            return Word {
-                state: JobState::Done,
-                reason: String::new(),
-                done: total,
-                total,
-            };
-        }
-        Word::running(job, "slots are moving", total - unsettled, total)
     }
 
     /// Proposes what a job has to say: at once when it is over or has another reason, else not too often.
@@ -243,3 +159,90 @@ fn see_to_leaving(view: &View, job: &Job, commands: &mut Vec<Command>) {
         });
     }
 }
+
+fn join(view: &View, job: &Job, counts: SlotCounts) -> Word {
+    let total = counts.target_owned + counts.target_following;
+    let done = total.saturating_sub(counts.arriving);
+    if job.state == JobState::Cancelling {
+        return Word::over(JobState::Cancelled, "cancelled; its slots go back", job);
+    }
+    let Some(record) = job.kind.node().and_then(|node| view.members().get(node)) else {
+        return Word::over(JobState::Failed, "the node is no member any more", job);
+    };
+    match record.state {
+        MemberState::Left => Word::over(JobState::Failed, "the node left", job),
+        MemberState::Down => Word::running(job, "the node is down", done, total),
+        _ if total > 0 && view.slots().unsettled() == 0 => Word {
+            state: JobState::Done,
+            reason: String::new(),
+            done: total,
+            total,
+        },
+        _ if total == 0 => Word::running(job, "waits for the plan", done, total),
+        _ => Word::running(job, "slots are moving", done, total),
+    }
+}
+
+fn drain(
+    view: &View,
+    job: &Job,
+    (node, counts): (NodeId, SlotCounts),
+    commands: &mut Vec<Command>,
+) -> Word {
+    let Some(record) = view.members().get(node) else {
+        return Word::over(JobState::Failed, "the node is no member any more", job);
+    };
+    let life = Incarnation {
+        node,
+        boot: record.boot,
+    };
+    let mut go = |from, to| commands.push(Command::MemberState { life, from, to });
+    if job.state == JobState::Cancelling {
+        if record.state == MemberState::Draining {
+            go(MemberState::Draining, MemberState::Up);
+            return Word::running(job, "the node takes slots again", job.done, job.total);
+        }
+        return Word::over(JobState::Cancelled, "cancelled", job);
+    }
+    if matches!(record.state, MemberState::Up) {
+        go(MemberState::Up, MemberState::Draining);
+    }
+    let held = counts.owned + counts.following;
+    let total = job.total.max(held).max(counts.target_owned + counts.target_following);
+    let done = total.saturating_sub(held);
+    let is_only = view
+        .members()
+        .present()
+        .all(|(other, record)| other == node || record.state != MemberState::Up);
+    match record.state {
+        MemberState::Left => Word::over(JobState::Done, "the node left", job),
+        _ if is_only => Word::running(job, "no other node is up to take its slots", done, total),
+        MemberState::Down if held == 0 => {
+                Word::over(JobState::Done, "the node is down; its blocks were not moved", job)
+        }
+        MemberState::Down => {
+            Word::running(job, "the node is down and alone has some slots", done, total)
+        }
+        // What is left are its blocks, which only the node itself can bring away and report.
+        _ if held == 0 => Word::running(job, DRAIN_BLOCKS, done, total),
+        _ => Word::running(job, "slots are moving", done, total),
+    }
+}
+
+fn rebalance(view: &View, job: &Job) -> Word {
+    let unsettled = view.slots().unsettled();
+    let total = job.total.max(unsettled);
+    if job.state == JobState::Cancelling {
+        return Word::over(JobState::Cancelled, "cancelled; slots under way still settle", job);
+    }
+    if unsettled == 0 {
+        return Word {
+            state: JobState::Done,
+            reason: String::new(),
+            done: total,
+            total,
+        };
+    }
+    Word::running(job, "slots are moving", total - unsettled, total)
+}
+
