@@ -1,6 +1,8 @@
 //! Replicas that apply the same commands are the same, from any snapshot on; and what each command promises.
 
+mod jobs;
 mod replicas;
+mod slots;
 
 use std::collections::BTreeSet;
 
