@@ -42,6 +42,6 @@ pub use error::RequestError;
 pub use handle::{BlockPut, CacheHandle, EntryError, EntryFound, EntryOptions, PutError, Stored};
 pub use node::{Node, StartError, StopReason};
 pub use plan::NodePlan;
-pub use shard::{ArenaPurge, LeasedBlock, ShardReport};
+pub use shard::{ArenaPurge, BlockPage, LeasedBlock, ShardReport};
 pub use supervise::{ActorInfo, ActorState, ChildSpec};
 pub use watcher::BlockWatcher;

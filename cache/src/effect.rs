@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::arena::{Extents, PageRange};
 use crate::block::BlockHeader;
-use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, ReservationId, Ticket};
+use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, Pin, ReservationId, Ticket};
 use crate::key::BlockKey;
 
 /// A block lent to a reader.
@@ -20,8 +20,31 @@ pub struct Lent {
     pub header: BlockHeader,
     /// The arena its pages are in.
     pub arena: ArenaId,
+    /// Milliseconds it has left, `None` for no limit.
+    pub ttl_ms: Option<u64>,
     /// Its pages, in payload order; the last one is filled only up to `header.payload_bytes`.
     pub extents: Extents,
+}
+
+/// A block as it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The block.
+    pub key: BlockKey,
+    /// The slot of its run's head.
+    pub slot: u16,
+    /// The head of its run; `None` when the blocks between are not here.
+    pub run: Option<BlockKey>,
+    /// The block before it, when that is here and linked.
+    pub parent: Option<BlockKey>,
+    /// The arena that it lies in.
+    pub arena: ArenaId,
+    /// Its pin.
+    pub pin: Pin,
+    /// Milliseconds it has left, `None` for no limit.
+    pub ttl_ms: Option<u64>,
+    /// Bytes of its payload.
+    pub payload_bytes: u64,
 }
 
 /// An entry as read.
@@ -258,6 +281,15 @@ pub enum Effect {
         /// Whether asking again may free more.
         more: bool,
     },
+    /// Answers `List`.
+    Listed {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks that are here and can be read.
+        blocks: Vec<Listed>,
+        /// Where to go on; `None` at the end.
+        next: Option<u32>,
+    },
     /// Answers `Resize`.
     Resized {
         /// Caller's number.
@@ -277,8 +309,8 @@ pub enum Effect {
     Vanished {
         /// The block.
         key: BlockKey,
-        /// The first block of its run; `None` when the blocks between went before it.
-        run: Option<BlockKey>,
+        /// The slot of the head of its run.
+        slot: u16,
     },
     /// Give the physical memory of these free pages back (punch a hole). Their next use starts from zeros.
     Discard {

@@ -137,6 +137,15 @@ pub struct ReserveBlock {
     pub term: Term,
 }
 
+/// A part of the list of everything that a shard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPage {
+    /// Where to go on: 0, then what the last answer said.
+    pub from: u32,
+    /// Blocks at most.
+    pub blocks_max: u32,
+}
+
 /// Everything that can happen to a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -249,6 +258,13 @@ pub enum Event {
         tokens_goal: u64,
         /// Victims at most.
         batch_max: u32,
+    },
+    /// What is here, from a number on. Answered by `Listed`.
+    List {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Which part.
+        page: ListPage,
     },
     /// Time has passed. Sent now and then; makes expiry and purges go on without other events.
     Tick,

@@ -95,11 +95,11 @@ pub mod time;
 pub use arena::{Arena, Extents, PageRange};
 pub use block::{BlockHeader, Codec, HEADER_BYTES, HeaderError};
 pub use budget::{Budget, Usage};
-pub use effect::{Effect, EntryRead, EntryRefusal, Lent, PinOutcome, PutRefusal};
+pub use effect::{Effect, EntryRead, EntryRefusal, Lent, Listed, PinOutcome, PutRefusal};
 pub use entry::{ENTRY_KEY_BYTES_MAX, ENTRY_OVERHEAD_BYTES};
 pub use event::{
-    ArenaId, EntryClass, EntryPut, EntryValue, Event, LeaseId, OnlyIf, Pin, ReservationId,
-    ReserveBlock, Retain, Term, Ticket,
+    ArenaId, EntryClass, EntryPut, EntryValue, Event, LeaseId, ListPage, OnlyIf, Pin,
+    ReservationId, ReserveBlock, Retain, Term, Ticket,
 };
 pub use forest::{BlockId, Forest, Inserted};
 pub use key::{

@@ -29,6 +29,7 @@ use crate::reservation::Reservations;
 use crate::time::Now;
 
 mod entries;
+mod listing;
 mod lookup;
 mod room;
 mod store;
@@ -272,6 +273,7 @@ impl Shard {
             } => {
                 effects.push(self.evict(ticket, bytes_goal, tokens_goal, batch_max));
             }
+            Event::List { ticket, page } => effects.push(self.list(ticket, page)),
             Event::Tick => self.sweep(SWEEP_STEP),
             Event::Resize { ticket, budget } => {
                 let applied = self.resize(budget);

@@ -3,6 +3,7 @@
 //! Responsible for members, slots, services' domains and their purges. It may use `actors`, `cache`
 //! and `config`; it must never know a protocol or a model.
 
+pub mod block;
 pub mod directory;
 mod domains;
 pub mod entry;

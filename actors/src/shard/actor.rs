@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
-use ultrakv_cache::{Effect, Event, ReservationId, ReserveBlock, Term};
+use ultrakv_cache::{BlockKey, Effect, Event, ReservationId, ReserveBlock, Term};
 
 use super::budget::{Excess, less_residue};
 use super::lease::{LentBlock, Reservation};
@@ -51,17 +51,11 @@ impl Actor for ShardActor {
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ShardMsg::Match(ask) => answer(state, ask, |state, chain| {
-                match state.ask(|ticket| Event::Match {
-                    ticket,
-                    chain,
-                    lease: None,
-                }) {
-                    Effect::Matched { blocks, .. } => blocks,
-                    other => not_an_answer(&other),
-                }
-            }),
+            ShardMsg::Match(ask) => answer(state, ask, match_chain),
             ShardMsg::Get(ask) => answer(state, ask, get),
+            ShardMsg::Lease(_) | ShardMsg::List(_) | ShardMsg::Tell(_) => {
+                handle_list(state, message);
+            }
             ShardMsg::Reserve(ask) => answer(state, ask, reserve),
             ShardMsg::Commit {
                 reservation,
@@ -142,6 +136,32 @@ fn answer<Q, A>(
 /// The state machine answered another question than the one asked: a broken invariant.
 fn not_an_answer(effect: &Effect) -> ! {
     unreachable!("{effect:?} does not answer what the shard was asked")
+}
+
+fn match_chain(state: &mut ShardState, chain: Vec<BlockKey>) -> usize {
+    match state.ask(|ticket| Event::Match {
+        ticket,
+        chain,
+        lease: None,
+    }) {
+        Effect::Matched { blocks, .. } => blocks,
+        other => not_an_answer(&other),
+    }
+}
+
+fn handle_list(state: &mut ShardState, message: ShardMsg) {
+    match message {
+        ShardMsg::Lease(ask) => answer(state, ask, |state, (arena, keys, ms)| {
+            state.lease(arena, keys, ms)
+        }),
+        ShardMsg::List(ask) => answer(state, ask, |state, (from, blocks_max)| {
+            state.list(from, blocks_max)
+        }),
+        ShardMsg::Tell(ask) => answer(state, ask, |state, (from, blocks_max)| {
+            state.tell(from, blocks_max)
+        }),
+        _ => {}
+    }
 }
 
 fn get(state: &mut ShardState, wanted: Wanted) -> Vec<Option<LentBlock>> {

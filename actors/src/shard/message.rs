@@ -5,15 +5,15 @@
 
 use tokio::sync::oneshot;
 use ultrakv_cache::{
-    ArenaId, BlockKey, EntryPut, EntryRead, EntryRefusal, OnlyIf, Pin, PinOutcome, PutRefusal,
-    ReservationId, ReserveBlock,
+    ArenaId, BlockKey, EntryPut, EntryRead, EntryRefusal, Listed, OnlyIf, Pin, PinOutcome,
+    PutRefusal, ReservationId, ReserveBlock,
 };
 
 use super::lease::{LentBlock, Reservation};
 use super::report::ShardReport;
-use crate::RequestError;
 use crate::clock::Deadline;
 use crate::handle::Permit;
+use crate::{BootId, RequestError};
 
 /// A question, until when it is worth answering, where to, and the right to wait.
 pub(crate) struct Ask<Q, A> {
@@ -30,6 +30,12 @@ pub(crate) enum ShardMsg {
     Match(Ask<Vec<BlockKey>, usize>),
     /// Lend blocks.
     Get(Ask<Wanted, Vec<Option<LentBlock>>>),
+    /// Keep blocks until a time is over; which are there?
+    Lease(Ask<(ArenaId, Vec<BlockKey>, u32), Vec<bool>>),
+    /// What is here, from a number on, so many at most?
+    List(Ask<(u32, u32), BlockPage>),
+    /// Tell the watcher what is here, from a number on, so many at most.
+    Tell(Ask<(u32, u32), BlockPage>),
     /// Give pages to fill.
     Reserve(Ask<Box<ReserveBlock>, Reserved>),
     /// The pages are filled. Without a deadline of its own: the work is done.
@@ -68,6 +74,17 @@ pub(crate) enum ShardMsg {
 }
 
 impl ractor::Message for ShardMsg {}
+
+/// Some of the blocks of one life of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPage {
+    /// The life that was asked.
+    pub life: BootId,
+    /// Blocks that can be read.
+    pub blocks: Vec<Listed>,
+    /// Where to go on, none at the end.
+    pub next: Option<u32>,
+}
 
 /// Blocks that a reader wants.
 pub(crate) struct Wanted {

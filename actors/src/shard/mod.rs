@@ -21,7 +21,7 @@ pub(crate) use actor::{ShardActor, ShardLink};
 pub(crate) use arenas::Arenas;
 pub use lease::LeasedBlock;
 pub(crate) use lease::{LentBlock, Reservation};
-pub use message::ArenaPurge;
+pub use message::{ArenaPurge, BlockPage};
 pub(crate) use message::{Committed, EntryWritten, Relief, Reserved, ShardMsg, Turn, Wanted};
 pub(crate) use port::{ShardPort, Unanswered};
 pub use report::ShardReport;

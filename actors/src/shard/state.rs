@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedMutexGuard, watch};
 use ultrakv_cache::{
-    ArenaId, Budget, Effect, Event, Extents, Lent, PageRange, Shard, ShardConfig, Ticket,
+    ArenaId, BlockKey, Budget, Effect, Event, Extents, Lent, ListPage, PageRange, Shard,
+    ShardConfig, Term, Ticket,
 };
 
 use super::arenas::Arenas;
 use super::budget::less_residue;
 use super::lease::{LentBlock, Loan};
+use super::message::BlockPage;
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
 use super::report::ShardReport;
@@ -107,9 +109,9 @@ impl ShardState {
                         watcher.appeared(self.link.port.index, &key, &run);
                     }
                 }
-                Effect::Vanished { key, run } => {
+                Effect::Vanished { key, slot } => {
                     if let Some(watcher) = &self.link.watcher {
-                        watcher.vanished(self.link.port.index, &key, run.as_ref());
+                        watcher.vanished(self.link.port.index, &key, slot);
                     }
                 }
                 Effect::Matched { .. }
@@ -128,6 +130,7 @@ impl ShardState {
                 | Effect::EntryRefused { .. }
                 | Effect::EntryDeleted { .. }
                 | Effect::Evicted { .. }
+                | Effect::Listed { .. }
                 | Effect::Resized { .. } => answer = Some(effect),
             }
         }
@@ -191,7 +194,60 @@ impl ShardState {
         }
         let claim = Claim::read(self.region(lent.arena), pages(&lent.extents));
         let loan = Loan::new(lent.lease, Arc::clone(&self.life), claim);
-        Some(LentBlock::new(lent.header, loan))
+        Some(LentBlock::new(lent.header, lent.ttl_ms, loan))
+    }
+
+    /// Tells the watcher of blocks from a number on, within this turn: nothing that it is told later can come before.
+    pub(super) fn tell(&mut self, from: u32, blocks_max: u32) -> BlockPage {
+        let page = self.list(from, blocks_max);
+        if let Some(watcher) = &self.link.watcher {
+            for block in &page.blocks {
+                watcher.listed(self.link.port.index, &block.key, block.slot);
+            }
+        }
+        page
+    }
+
+    /// Blocks from a number on.
+    ///
+    /// # Panics
+    /// As [`ShardState::ask`].
+    pub(super) fn list(&mut self, from: u32, blocks_max: u32) -> BlockPage {
+        let effect = self.ask(|ticket| Event::List {
+            ticket,
+            page: ListPage { from, blocks_max },
+        });
+        let Effect::Listed { blocks, next, .. } = effect else {
+            unreachable!("{effect:?} is no list of blocks")
+        };
+        BlockPage {
+            life: self.life.boot_id,
+            blocks,
+            next,
+        }
+    }
+
+    /// Leases blocks of an arena until a time is over, whatever becomes of who asked; tells which there are.
+    pub(super) fn lease(&mut self, arena: ArenaId, keys: Vec<BlockKey>, ms: u32) -> Vec<bool> {
+        let effect = self.ask(|ticket| Event::Get {
+            ticket,
+            keys,
+            leading_only: false,
+            // Nobody touches the pages through such a lease, so time may end it.
+            term: Term::Timed { ms },
+        });
+        let Effect::Lent { blocks, .. } = effect else {
+            unreachable!("{effect:?} is no loan of blocks")
+        };
+        let mut held = Vec::with_capacity(blocks.len());
+        for lent in blocks {
+            let is_theirs = lent.as_ref().is_some_and(|lent| lent.arena == arena);
+            if let Some(lent) = lent.filter(|_| !is_theirs) {
+                self.feed(Event::Release { lease: lent.lease });
+            }
+            held.push(is_theirs);
+        }
+        held
     }
 
     pub(super) fn report(&self) -> ShardReport {

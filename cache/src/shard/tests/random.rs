@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arena::Extents;
-use crate::event::EntryValue;
+use crate::event::{EntryValue, ListPage};
 
 mod event;
 mod observe;
@@ -166,9 +166,50 @@ impl Player {
         let stored: BTreeSet<_> = stored.map(|id| *forest.key(id)).collect();
         let told: BTreeSet<_> = self.told.keys().copied().collect();
         assert_eq!(told, stored, "the changes tell another story");
+        self.lists_what_can_be_found();
         check::agrees(&self.shard);
         self.sees_what_it_should(&before);
         self.trace.extend(effects);
+    }
+
+    /// Going through all numbers, a few at a time, meets every block once, with its run's slot and the parent it has.
+    fn lists_what_can_be_found(&self) {
+        let blocks_max = u32::try_from(self.ticket % 5).unwrap();
+        let (mut listed, mut from) = (BTreeMap::new(), Some(0));
+        while let Some(at) = from {
+            let Effect::Listed { blocks, next, .. } = self.shard.list(
+                Ticket(0),
+                ListPage {
+                    from: at,
+                    blocks_max,
+                },
+            ) else {
+                panic!("not a list");
+            };
+            assert!(blocks.len() <= usize::try_from(blocks_max.max(1)).unwrap());
+            for block in blocks {
+                let run = self.told[&block.key];
+                assert_eq!(block.slot, run.slot());
+                assert!(block.run.is_none_or(|found| found == run));
+                let id = self.shard.find_live(&block.key).unwrap();
+                let parent = self.shard.forest.parent(id);
+                assert_eq!(block.parent, parent.map(|id| *self.shard.forest.key(id)));
+                let end = block
+                    .ttl_ms
+                    .map_or(Now(u64::MAX), |ms| self.shard.now.add_ms(ms));
+                assert_eq!(end, self.shard.table.records[id.0].expires());
+                assert!(listed.insert(block.key, block).is_none(), "listed twice");
+            }
+            from = next;
+        }
+        let live = self
+            .told
+            .keys()
+            .filter(|key| self.shard.find_live(key).is_some());
+        assert!(
+            live.eq(listed.keys()),
+            "another list than what can be found"
+        );
     }
 
     fn forget_what_is_over(&mut self) {
@@ -268,6 +309,7 @@ fn ticket_of(effect: &Effect) -> Option<u64> {
         | Effect::EntryRefused { ticket, .. }
         | Effect::EntryDeleted { ticket, .. }
         | Effect::Evicted { ticket, .. }
+        | Effect::Listed { ticket, .. }
         | Effect::Resized { ticket, .. } => ticket,
         Effect::Appeared { .. }
         | Effect::Vanished { .. }

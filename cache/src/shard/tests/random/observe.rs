@@ -81,9 +81,9 @@ impl Player {
             Effect::Appeared { key, run } => {
                 assert_eq!(self.told.insert(*key, *run), None, "appeared twice");
             }
-            Effect::Vanished { key, run } => {
+            Effect::Vanished { key, slot } => {
                 let told = self.told.remove(key).expect("it had appeared");
-                assert!(run.is_none_or(|run| run == told), "of another run");
+                assert_eq!(*slot, told.slot(), "of another run");
             }
             other => panic!("{other:?} is no change"),
         }
