@@ -360,6 +360,7 @@ impl ClusterHandle {
             Check {
                 name: "actors",
                 ok: down.is_empty(),
+                entries_only: false,
                 detail: if down.is_empty() {
                     format!("{} actors run", actors.len())
                 } else {
@@ -369,6 +370,7 @@ impl ClusterHandle {
             Check {
                 name: "quorum",
                 ok: status.quorum.held,
+                entries_only: true,
                 detail: format!(
                     "{} of {} voters answer, {} needed",
                     status.quorum.reachable, status.quorum.voters, status.quorum.needed
@@ -377,6 +379,7 @@ impl ClusterHandle {
             Check {
                 name: "slots",
                 ok: status.slots_owned > 0,
+                entries_only: false,
                 detail: format!("{} slots are owned here", status.slots_owned),
             },
         ]

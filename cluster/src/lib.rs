@@ -11,6 +11,7 @@ mod identity;
 pub mod lane;
 mod membership;
 pub mod metadata;
+mod operate;
 pub mod peer;
 pub mod raft;
 mod slots;
@@ -31,6 +32,10 @@ pub use domains::UnknownService;
 pub use handle::{ClusterHandle, ClusterPlan, ClusterStartError};
 pub use identity::{Incarnation, NodeId};
 pub use membership::PurgeError;
+pub use operate::{
+    JobId, JobKind, JobReport, JobState, JoinReport, LayoutReport, NodeLayout, OperateError,
+    SteppedAside,
+};
 pub use slots::{Epoch, SlotMap, SlotRange};
 pub use status::{
     Capacity, Check, ClusterStatus, Failover, Member, MemberState, Persistence, PurgeReport,
