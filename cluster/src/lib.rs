@@ -12,6 +12,7 @@ mod identity;
 pub mod lane;
 mod membership;
 pub mod metadata;
+mod operate;
 pub mod peer;
 pub mod placement;
 pub mod raft;
@@ -33,6 +34,10 @@ pub use domains::UnknownService;
 pub use handle::{ClusterHandle, ClusterPlan, ClusterStartError};
 pub use identity::{Incarnation, NodeId};
 pub use membership::PurgeError;
+pub use operate::{
+    JobId, JobKind, JobReport, JobState, JoinReport, LayoutReport, NodeLayout, OperateError,
+    SteppedAside,
+};
 pub use slots::{Epoch, SlotMap, SlotRange};
 pub use status::{
     Capacity, Check, ClusterStatus, Failover, Member, MemberState, Persistence, PurgeReport,

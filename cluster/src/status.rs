@@ -179,6 +179,8 @@ pub struct Check {
     pub name: &'static str,
     /// Whether it is as it must be.
     pub ok: bool,
+    /// Whether only entries and changes to the cluster need it: without it blocks are still read and stored.
+    pub entries_only: bool,
     /// What was found.
     pub detail: String,
 }

@@ -22,6 +22,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct Running {
     /// The doors.
     pub(crate) gateway: Gateway,
+    /// The cluster as this node sees it.
+    pub(crate) cluster: ClusterHandle,
     /// The supervision tree.
     pub(crate) node: Node,
     /// The time.
@@ -30,6 +32,7 @@ pub(crate) struct Running {
 
 /// Brings a node up. On an error, what was already up goes down with the process.
 pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<Running, Failure> {
+    refuse_membership(&loaded.settings)?;
     let held = ultrakv_gateway::hold(&loaded.settings).map_err(|error| closed(&error))?;
     let engine = load_model(&loaded.settings).await?;
     let budgets = budget_warnings(&loaded, &engine);
@@ -62,7 +65,7 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
 
     let parts = GatewayParts {
         node: node.clone(),
-        cluster,
+        cluster: cluster.clone(),
         engine,
         settings,
         warnings,
@@ -73,9 +76,19 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         .map_err(|error| closed(&error))?;
     Ok(Running {
         gateway,
+        cluster,
         node,
         clock,
     })
+}
+
+/// This build's nodes are clusters of one: one that was told to be a member must not serve on its own instead.
+fn refuse_membership(settings: &Settings) -> Result<(), Failure> {
+    if !settings.cluster.is_member() {
+        return Ok(());
+    }
+    let message = "cluster.certs: this build cannot be a member of a cluster";
+    Err(Failure::new(Status::Usage, message).hint("leave cluster.certs out for a cluster of one"))
 }
 
 /// Why the doors stay closed.

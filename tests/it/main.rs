@@ -3,7 +3,7 @@
 //! - [`tidy`]: the rules of the house, read from its manifests and sources;
 //! - [`doors`]: real requests to a real process: reuse, isolation, wrong input, shutdown;
 //! - [`clients`]: other people's programs against our doors (they skip aloud when absent);
-//! - [`docker`]: our image and compose file under a real engine (skips aloud without one).
+//! - [`docker`]: our image and compose files under a real engine (skips aloud without one).
 
 #![expect(
     clippy::expect_used,
