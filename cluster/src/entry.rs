@@ -18,7 +18,6 @@
 //! 5. Two writes never get the same [`Version`]: one owner per epoch, one number per write, and a restarted shard is
 //!    another member, so it never owns at an epoch of its former life.
 
-mod alone;
 mod blob;
 mod follow;
 mod host;

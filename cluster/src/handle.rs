@@ -104,7 +104,10 @@ impl ClusterHandle {
         chain: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<usize, RequestError> {
-        self.inner.blocks.match_prefix(domain, chain, deadline).await
+        self.inner
+            .blocks
+            .match_prefix(domain, chain, deadline)
+            .await
     }
 
     /// Each of these blocks, where it is cached.
@@ -186,7 +189,10 @@ impl ClusterHandle {
         pin: Pin,
         deadline: Deadline,
     ) -> Result<Vec<PinOutcome>, RequestError> {
-        self.inner.blocks.pin(domain, addresses, pin, deadline).await
+        self.inner
+            .blocks
+            .pin(domain, addresses, pin, deadline)
+            .await
     }
 
     /// Drops blocks, wherever they are; answers how many there were.

@@ -1,15 +1,21 @@
 //! What operators see and change of a cluster: where its slots are, the jobs that move them, who joins and who goes.
 //!
-//! Responsible for the vocabulary of these operations and for a cluster of one's answers to them. Plain values that travel
-//! as JSON; it must never know a protocol, nor move anything itself.
+//! Responsible for the vocabulary of these operations and for asking the metadata for them: who carries them out finds them
+//! there. It must never know a protocol, nor move anything itself.
 
 use serde::{Deserialize, Serialize};
 use ultrakv_actors::RequestError;
 use ultrakv_actors::clock::Deadline;
-use ultrakv_cache::SLOT_COUNT;
 
-use crate::metadata::{MemberState, Refusal};
-use crate::{ClusterHandle, NodeId};
+use crate::director::{Origin, Phase};
+use crate::metadata::{
+    self, Command, Job, JobCreate, JobId, MemberState, Outcome, Present, Refusal, SlotRecord,
+};
+use crate::raft::ControlError;
+use crate::{ClusterHandle, Incarnation, NodeId, placement};
+
+/// How long stepping aside waits for a change before it looks again.
+const STEP: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Where the slots are, and where they are to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,17 +51,6 @@ pub struct NodeLayout {
     pub target_owned: u32,
     /// Slots, of those that it has or is to have, that are not yet as the plan wants them.
     pub unsettled: u32,
-}
-
-/// The number of a job; never given twice in a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(pub u64);
-
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 /// What a job is for.
@@ -290,40 +285,52 @@ impl OperateError {
     }
 }
 
-/// A cluster of one has its answers at once; those of many come from the leader, and are waited for.
-#[expect(
-    clippy::unused_async,
-    reason = "the answers of more than one node are waited for, and callers must not have to know"
-)]
 impl ClusterHandle {
     /// Where the slots are, and where they are to be.
     #[must_use]
     pub fn layout(&self) -> LayoutReport {
-        let status = self.status();
-        let nodes = status.members.iter().map(|member| NodeLayout {
-            node_id: member.node_id,
-            name: member.name.clone(),
-            zone: String::new(),
-            state: MemberState::Up,
-            quota: u32::from(SLOT_COUNT),
-            owned: status.slots.owned(member.node_id),
-            followers: 0,
-            target_owned: u32::from(SLOT_COUNT),
-            unsettled: 0,
+        let directed = &self.inner.directed;
+        let view = directed.consensus.view();
+        let slots = view.slots();
+        let counts = slots.counts();
+        let present = placement::present(slots);
+        let nodes = placement::plan_nodes(view.members(), |_| false);
+        let copies = self.copies();
+        let quotas = placement::quotas(&nodes, copies, &present).unwrap_or_default();
+        let nodes = view.members().present().map(|(node_id, record)| {
+            let counts = counts.get(&node_id).copied().unwrap_or_default();
+            NodeLayout {
+                node_id,
+                name: record.name.clone(),
+                zone: record.zone.clone(),
+                state: record.state,
+                quota: quotas.get(&node_id).map_or(0, |quota| quota.owned),
+                owned: counts.owned,
+                followers: counts.following,
+                target_owned: counts.target_owned,
+                unsettled: counts.arriving + counts.leaving,
+            }
         });
         LayoutReport {
-            node_id: status.node_id,
-            plan: 0,
-            unsettled: 0,
+            node_id: directed.me,
+            plan: slots.plan(),
+            unsettled: slots.unsettled(),
             nodes: nodes.collect(),
         }
+    }
+
+    fn copies(&self) -> usize {
+        let member = self.inner.plan.member.as_ref();
+        member.map_or(1, |member| member.steward.copies)
     }
 
     /// Every job that is remembered, newest first.
     #[must_use]
     pub fn jobs(&self) -> Vec<JobReport> {
-        // Nothing moves within one node.
-        Vec::new()
+        let view = self.inner.directed.consensus.view();
+        let mut jobs: Vec<_> = view.jobs().iter().collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse((job.created_unix_ms, job.id)));
+        jobs.into_iter().map(JobReport::of).collect()
     }
 
     /// One job.
@@ -331,12 +338,12 @@ impl ClusterHandle {
     /// # Errors
     /// When no such job is remembered.
     pub fn job(&self, id: JobId) -> Result<JobReport, OperateError> {
-        let mut jobs = self.jobs().into_iter();
-        jobs.find(|job| job.id == id)
-            .ok_or(OperateError::UnknownJob(id))
+        let view = self.inner.directed.consensus.view();
+        let job = view.jobs().get(id).map(JobReport::of);
+        job.ok_or(OperateError::UnknownJob(id))
     }
 
-    /// Begins to give a member's slots to the others; with `leave` it is no longer a member afterwards.
+    /// Begins to give a member's slots and blocks to the others; with `leave` it is no longer a member afterwards.
     ///
     /// # Errors
     /// When there is no such member, nobody else to take its slots, another job, no majority, or no answer in time.
@@ -347,8 +354,24 @@ impl ClusterHandle {
         throttle_bytes_per_second: Option<u64>,
         deadline: Deadline,
     ) -> Result<JobReport, OperateError> {
-        let _ = (leave, throttle_bytes_per_second, deadline);
-        Err(OperateError::LastMember(self.member(node)?))
+        self.look(deadline).await?;
+        let state = self.member(node)?;
+        let needed = "up, draining or down";
+        if state == MemberState::Joining {
+            return Err(OperateError::WrongState {
+                node,
+                state,
+                needed,
+            });
+        }
+        if !self.has_another(node) {
+            return Err(OperateError::LastMember(node));
+        }
+        let kind = metadata::JobKind::Drain {
+            node,
+            then_leave: leave,
+        };
+        self.begin(kind, throttle_bytes_per_second, deadline).await
     }
 
     /// Begins to spread the slots as the members' capacities say.
@@ -360,8 +383,12 @@ impl ClusterHandle {
         throttle_bytes_per_second: Option<u64>,
         deadline: Deadline,
     ) -> Result<JobReport, OperateError> {
-        let _ = (throttle_bytes_per_second, deadline);
-        Err(OperateError::NoCluster)
+        if self.inner.cluster_name.is_none() {
+            return Err(OperateError::NoCluster);
+        }
+        self.look(deadline).await?;
+        let kind = metadata::JobKind::Rebalance;
+        self.begin(kind, throttle_bytes_per_second, deadline).await
     }
 
     /// Ends a job; what has moved stays where it is.
@@ -373,8 +400,8 @@ impl ClusterHandle {
         id: JobId,
         deadline: Deadline,
     ) -> Result<JobReport, OperateError> {
-        let _ = deadline;
-        self.job(id)
+        self.change_job(id, Command::JobCancel { id }, deadline)
+            .await
     }
 
     /// Changes how fast a job moves; none is what the nodes' own setting says.
@@ -387,11 +414,14 @@ impl ClusterHandle {
         throttle_bytes_per_second: Option<u64>,
         deadline: Deadline,
     ) -> Result<JobReport, OperateError> {
-        let _ = (throttle_bytes_per_second, deadline);
-        self.job(id)
+        let command = Command::JobThrottle {
+            id,
+            bytes_s: throttle_bytes_per_second,
+        };
+        self.change_job(id, command, deadline).await
     }
 
-    /// Asks the first of these members that answers for admission to its cluster.
+    /// Asks the first of these members that answers for admission to its cluster, and waits until this node is a member.
     ///
     /// # Errors
     /// On a node without certificates or one that is a member already, when no seed answers, or when they refuse.
@@ -400,8 +430,42 @@ impl ClusterHandle {
         seeds: &[String],
         deadline: Deadline,
     ) -> Result<JoinReport, OperateError> {
-        let _ = (seeds, deadline);
-        Err(OperateError::NoCluster)
+        let directed = &self.inner.directed;
+        let Some(cluster) = self.inner.cluster_name.clone() else {
+            return Err(OperateError::NoCluster);
+        };
+        if *directed.phase.borrow() == Phase::Member {
+            return Err(OperateError::Member { cluster });
+        }
+        for seed in seeds {
+            let port = seed
+                .rsplit_once(':')
+                .map(|(host, port)| (host, port.parse::<u16>()));
+            if !matches!(port, Some((host, Ok(_))) if !host.is_empty()) {
+                return Err(OperateError::BadSeed { seed: seed.clone() });
+            }
+        }
+        let mut phase = directed.phase.subscribe();
+        *directed.origin.lock() = Origin::Join(seeds.to_vec());
+        // A turn takes it up.
+        directed.stepping_aside.send_if_modified(|_| true);
+        let left = directed.clock.remaining(deadline);
+        let arrived = phase.wait_for(|phase| *phase == Phase::Member);
+        if tokio::time::timeout(left, arrived).await.is_err() {
+            let reason = match directed.phase.borrow().clone() {
+                Phase::Entering { reason } => reason,
+                _ => "no answer in time".to_owned(),
+            };
+            return Err(OperateError::NoSeed { reason });
+        }
+        let view = directed.consensus.view();
+        let mut jobs = self.jobs().into_iter();
+        Ok(JoinReport {
+            node_id: directed.me,
+            cluster,
+            members: u32::try_from(view.members().present().count()).unwrap_or(u32::MAX),
+            job: jobs.find(|job| job.node_id == Some(directed.me)),
+        })
     }
 
     /// Lets a member that is drained leave; answers the layout without it.
@@ -413,8 +477,23 @@ impl ClusterHandle {
         node: NodeId,
         deadline: Deadline,
     ) -> Result<LayoutReport, OperateError> {
-        let _ = deadline;
-        Err(OperateError::LastMember(self.member(node)?))
+        self.look(deadline).await?;
+        let state = self.member(node)?;
+        if !self.has_another(node) {
+            return Err(OperateError::LastMember(node));
+        }
+        let counts = self.inner.directed.consensus.view().slots().counts();
+        let holds = counts
+            .get(&node)
+            .is_some_and(|counts| counts.owned + counts.following > 0);
+        if state != MemberState::Draining || holds {
+            return Err(OperateError::WrongState {
+                node,
+                state,
+                needed: "draining and without slots",
+            });
+        }
+        self.take_out(node, deadline).await
     }
 
     /// Takes a member that is down, and will not come back, out of the cluster; answers the layout without it. What only
@@ -427,33 +506,219 @@ impl ClusterHandle {
         node: NodeId,
         deadline: Deadline,
     ) -> Result<LayoutReport, OperateError> {
-        let _ = deadline;
-        Err(OperateError::WrongState {
-            node: self.member(node)?,
-            state: MemberState::Up,
-            needed: "down",
-        })
+        self.look(deadline).await?;
+        let state = self.member(node)?;
+        if state != MemberState::Down {
+            return Err(OperateError::WrongState {
+                node,
+                state,
+                needed: "down",
+            });
+        }
+        self.take_out(node, deadline).await
     }
 
     /// Hands this node's slots to members that have them in sync, because it is about to stop. Returns once no slot is
     /// left that somebody else could serve, and at the deadline in any case; the node stays a member.
     pub async fn step_aside(&self, deadline: Deadline) -> SteppedAside {
-        let _ = deadline;
-        SteppedAside {
-            handed_over: 0,
-            kept: self.status().slots_owned,
-            alone: true,
+        let directed = &self.inner.directed;
+        directed.stepping_aside.send_replace(true);
+        let owned = |handle: &Self| {
+            let view = directed.consensus.view();
+            let mine = |record: &SlotRecord| {
+                let owner = record.ownership.owner();
+                owner.is_some_and(|owner| owner.node == handle.inner.directed.me)
+            };
+            let mut count = (0_u32, 0_u32);
+            for (_, record) in view.slots().iter().filter(|(_, record)| mine(record)) {
+                count.0 += 1;
+                let others = record.ownership.in_sync.get(1..).unwrap_or_default();
+                let is_taken = others.iter().any(|other| {
+                    let member = view.members().get(other.node);
+                    member.is_some_and(|member| member.state == MemberState::Up)
+                });
+                count.1 += u32::from(is_taken);
+            }
+            count
+        };
+        let before = owned(self).0;
+        if !self.has_another(directed.me) {
+            return SteppedAside {
+                handed_over: 0,
+                kept: before,
+                alone: true,
+            };
+        }
+        let mut changes = directed.consensus.changes();
+        loop {
+            changes.mark_unchanged();
+            self.ask_to_drain(deadline).await;
+            let (kept, could_go) = owned(self);
+            let left = directed.clock.remaining(deadline);
+            if could_go == 0 || left.is_zero() {
+                return SteppedAside {
+                    handed_over: before.saturating_sub(kept),
+                    kept,
+                    alone: false,
+                };
+            }
+            // Its outcome is looked at, not whether it was a change or the time.
+            drop(tokio::time::timeout(left.min(STEP), changes.changed()).await);
         }
     }
 
-    fn member(&self, node: NodeId) -> Result<NodeId, OperateError> {
-        let status = self.status();
-        let mut members = status.members.iter().map(|member| member.node_id);
-        members
-            .find(|member| *member == node)
-            .ok_or(OperateError::UnknownNode(node))
+    /// Tells the cluster that this node is not to be given anything, unless it knows.
+    async fn ask_to_drain(&self, deadline: Deadline) {
+        let directed = &self.inner.directed;
+        let view = directed.consensus.view();
+        let me = view.members().get(directed.me);
+        let is_up = me.is_some_and(|me| me.boot == directed.boot && me.state == MemberState::Up);
+        if !is_up {
+            return;
+        }
+        let command = Command::MemberState {
+            life: directed.life(),
+            from: MemberState::Up,
+            to: MemberState::Draining,
+        };
+        let deadline = deadline.min(directed.clock.deadline(STEP));
+        if let Err(error) = directed.consensus.propose(vec![command], deadline).await {
+            tracing::debug!(%error, "stepping aside was not agreed on; it is asked for again");
+        }
+    }
+
+    /// Sees the metadata as it is now, so that what is refused is refused for a present reason.
+    async fn look(&self, deadline: Deadline) -> Result<(), OperateError> {
+        let seen = self.inner.directed.consensus.read_point(deadline).await;
+        seen.map(|_| ()).map_err(OperateError::from)
+    }
+
+    fn member(&self, node: NodeId) -> Result<MemberState, OperateError> {
+        let view = self.inner.directed.consensus.view();
+        let record = view.members().get(node);
+        match record.map(|record| record.state) {
+            None | Some(MemberState::Left) => Err(OperateError::UnknownNode(node)),
+            Some(state) => Ok(state),
+        }
+    }
+
+    /// Whether somebody else could take a member's slots.
+    fn has_another(&self, node: NodeId) -> bool {
+        let view = self.inner.directed.consensus.view();
+        let mut others = view.members().present();
+        others.any(|(other, record)| other != node && record.state == MemberState::Up)
+    }
+
+    async fn begin(
+        &self,
+        kind: metadata::JobKind,
+        throttle_bytes_s: Option<u64>,
+        deadline: Deadline,
+    ) -> Result<JobReport, OperateError> {
+        let directed = &self.inner.directed;
+        let id = directed.entropy.draw().map(u128::from_le_bytes);
+        let id = JobId(id.map_err(|_| RequestError::Stopped)?);
+        let create = Command::JobCreate(JobCreate {
+            id,
+            kind,
+            throttle_bytes_s,
+            at_unix_ms: directed.clock.unix().0,
+        });
+        self.agree(create, deadline).await?;
+        self.job(id)
+    }
+
+    async fn change_job(
+        &self,
+        id: JobId,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<JobReport, OperateError> {
+        self.look(deadline).await?;
+        let job = self.job(id)?;
+        if job.state.is_over() {
+            return Err(OperateError::JobOver {
+                id,
+                state: job.state,
+            });
+        }
+        self.agree(command, deadline).await?;
+        self.job(id)
+    }
+
+    async fn take_out(
+        &self,
+        node: NodeId,
+        deadline: Deadline,
+    ) -> Result<LayoutReport, OperateError> {
+        let boot = {
+            let view = self.inner.directed.consensus.view();
+            let record = view.members().get(node);
+            record.map(|record| record.boot)
+        };
+        let boot = boot.ok_or(OperateError::UnknownNode(node))?;
+        let life = Incarnation { node, boot };
+        self.agree(Command::MemberLeave { life }, deadline).await?;
+        Ok(self.layout())
+    }
+
+    /// Has one command agreed on, and waits until this node sees what it did.
+    async fn agree(&self, command: Command, deadline: Deadline) -> Result<(), OperateError> {
+        let consensus = &self.inner.directed.consensus;
+        let outcomes = consensus.propose(vec![command], deadline).await?;
+        let outcome = outcomes.into_iter().next();
+        consensus.read_point(deadline).await?;
+        match outcome {
+            Some(Outcome::Applied(_)) => Ok(()),
+            Some(Outcome::Refused(refusal)) => Err(refusal.into()),
+            Some(Outcome::Stale(Present::Job(job))) if job.state.is_over() => {
+                Err(OperateError::JobOver {
+                    id: job.id,
+                    state: JobReport::of(&job).state,
+                })
+            }
+            Some(Outcome::Stale(Present::Job(job))) => Err(OperateError::JobRunning(job.id)),
+            // Somebody else was faster; what is now can be seen and asked for again.
+            Some(Outcome::Stale(_)) | None => Err(RequestError::Busy.into()),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl JobReport {
+    /// What operators are told of a job.
+    fn of(job: &Job) -> Self {
+        let (kind, leave) = match job.kind {
+            metadata::JobKind::Join { .. } => (JobKind::Join, false),
+            metadata::JobKind::Drain { then_leave, .. } => (JobKind::Drain, then_leave),
+            metadata::JobKind::Rebalance => (JobKind::Rebalance, false),
+        };
+        Self {
+            id: job.id,
+            kind,
+            node_id: job.kind.node(),
+            leave,
+            state: match job.state {
+                metadata::JobState::Running if job.total == 0 => JobState::Waiting,
+                metadata::JobState::Running | metadata::JobState::Cancelling => JobState::Running,
+                metadata::JobState::Done => JobState::Done,
+                metadata::JobState::Failed => JobState::Failed,
+                metadata::JobState::Cancelled => JobState::Cancelled,
+            },
+            reason: job.reason.clone(),
+            done: job.done,
+            total: job.total,
+            throttle_bytes_per_second: job.throttle_bytes_s,
+        }
+    }
+}
+
+impl From<ControlError> for OperateError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::NotLeader { .. } | ControlError::Unavailable => Self::NoQuorum,
+            ControlError::Busy | ControlError::TooLarge => RequestError::Busy.into(),
+            ControlError::Deadline | ControlError::Unknown => RequestError::Deadline.into(),
+            ControlError::Fatal { .. } => RequestError::Stopped.into(),
+        }
+    }
+}

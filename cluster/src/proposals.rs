@@ -3,14 +3,13 @@
 //! Responsible for gathering many small questions into few, and for the bound on those that wait. What is lost is asked
 //! again by who asked. It must never know why anything is asked.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use tokio::sync::{Notify, watch};
 
 use crate::block::{RecordSink, SinkError};
@@ -128,6 +127,3 @@ impl RecordSink for Records {
         self.0.changes()
     }
 }
-
-/// What slots ask, shared between their shards.
-pub(crate) type Proposals = Arc<SlotProposals>;

@@ -10,12 +10,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
-use ultrakv_cache::Now;
 
 use crate::block::{BlockOptions, BlockParts, BlockReports, BlockRouter};
 use crate::book::Book;
-use crate::directory::{Directory, Form, Tier};
 use crate::director::{self, Directed, Origin, Phase};
+use crate::directory::{Directory, Form, Tier};
 use crate::duty::{Failed, duty};
 use crate::entry::{EntryHost, EntryRouter, HostLinks, HostPlan, Tenured};
 use crate::handle::{ClusterHandle, Inner};
@@ -25,7 +24,7 @@ use crate::lane::{
 };
 use crate::links::{Desks, Lanes, Nobody};
 use crate::metadata::{
-    Addresses, COMMANDS_VERSION, JobId, MemberCapacity, MemberJoin, VersionRange,
+    Addresses, COMMANDS_VERSION, Command, JobId, MemberCapacity, MemberJoin, VersionRange,
 };
 use crate::peer::{Callers, Responder};
 use crate::plan::{ClusterPlan, MemberPlan};
@@ -230,7 +229,7 @@ fn reach_out(
             cluster_name: None,
         });
     };
-    let credentials = Credentials::load(&member.certs, node.clock().unix())?.0;
+    let credentials = Credentials::load(&member.certs, node.clock().unix())?;
     let identity = Identity::new(&credentials)?;
     let (me, cluster_name) = (identity.node(), identity.cluster().to_string());
     let responder: Arc<dyn Responder> = Arc::<Desks>::clone(desks);
@@ -420,17 +419,7 @@ async fn steward(rules: StewardRules, node: Node, consensus: Consensus) -> Faile
         let Some((_, steward)) = &mut present else {
             continue;
         };
-        let mut draw = || {
-            // Without randomness there is no id, and the metadata refuses what has another job's.
-            let drawn = node.entropy().draw().unwrap_or_default();
-            JobId(u128::from_le_bytes(drawn))
-        };
-        let mut world = StewardWorld {
-            now: Now(consensus.clock().now().0),
-            unix_ms: consensus.clock().unix().0,
-            draw: &mut draw,
-        };
-        let commands = steward.decide(&consensus.view(), &mut world);
+        let commands = see_to(steward, &node, &consensus);
         if commands.is_empty() {
             continue;
         }
@@ -439,4 +428,19 @@ async fn steward(rules: StewardRules, node: Node, consensus: Consensus) -> Faile
             tracing::debug!(%error, "what the leader sees to was not agreed on; it is looked at again");
         }
     }
+}
+
+/// One look of the leader after the cluster.
+fn see_to(steward: &mut Steward, node: &Node, consensus: &Consensus) -> Vec<Command> {
+    let mut draw = || {
+        // Without randomness there is no id of its own, and the metadata refuses what has another job's.
+        let drawn = node.entropy().draw().unwrap_or_default();
+        JobId(u128::from_le_bytes(drawn))
+    };
+    let mut world = StewardWorld {
+        now: consensus.clock().now(),
+        unix_ms: consensus.clock().unix().0,
+        draw: &mut draw,
+    };
+    steward.decide(&consensus.view(), &mut world)
 }

@@ -196,7 +196,10 @@ impl ClusterHandle {
         let counts = view.slots().counts();
         let (phase, phase_reason) = match directed.phase.borrow().clone() {
             Phase::Starting => ("starting", String::new()),
-            Phase::Waiting => ("waiting", "told neither to found a cluster nor whom to join".into()),
+            Phase::Waiting => (
+                "waiting",
+                "told neither to found a cluster nor whom to join".into(),
+            ),
             Phase::Entering { reason } => ("entering", reason),
             Phase::Member => ("member", String::new()),
             Phase::Left => ("left", String::new()),
@@ -309,6 +312,7 @@ impl ClusterHandle {
             Check {
                 name: "actors",
                 ok: down.is_empty(),
+                entries_only: false,
                 detail: if down.is_empty() {
                     format!("{} actors run", actors.len())
                 } else {
@@ -318,6 +322,7 @@ impl ClusterHandle {
             Check {
                 name: "member",
                 ok: is_up,
+                entries_only: false,
                 detail: match status.phase_reason.as_str() {
                     "" => format!("{}, {state}", status.phase),
                     reason => format!("{}, {state}: {reason}", status.phase),
@@ -326,6 +331,7 @@ impl ClusterHandle {
             Check {
                 name: "quorum",
                 ok: status.quorum.held,
+                entries_only: true,
                 detail: format!(
                     "{} of {} voters are up, {} needed; {}",
                     status.quorum.reachable,
@@ -340,6 +346,7 @@ impl ClusterHandle {
             Check {
                 name: "slots",
                 ok: status.slots_ownerless == 0,
+                entries_only: true,
                 detail: format!(
                     "{} owned here, {} without an owner, {} moving",
                     status.slots_owned, status.slots_ownerless, status.slots_unsettled

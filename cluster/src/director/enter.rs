@@ -74,7 +74,10 @@ impl Directed {
             self.come_back(view, &origin).await
         };
         if let Err(reason) = tried {
-            tracing::warn!(reason, "this node is not in its cluster yet; it tries again");
+            tracing::warn!(
+                reason,
+                "this node is not in its cluster yet; it tries again"
+            );
             self.set_phase(Phase::Entering { reason });
         }
     }

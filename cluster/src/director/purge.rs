@@ -76,10 +76,13 @@ impl Directed {
                 reports.pop_first();
             }
         }
-        let waits = view.services().keyring(&ended.sharing).is_some_and(|keyring| {
-            let mut waiting = keyring.waiting_for(generation);
-            waiting.any(|life| life == self.life())
-        });
+        let waits = view
+            .services()
+            .keyring(&ended.sharing)
+            .is_some_and(|keyring| {
+                let mut waiting = keyring.waiting_for(generation);
+                waiting.any(|life| life == self.life())
+            });
         if waits {
             self.propose(vec![Command::PurgeConfirm(PurgeConfirm {
                 sharing: ended.sharing.clone(),

@@ -113,8 +113,6 @@ pub(super) struct Shared {
     shards: Vec<usize>,
     ports: Vec<GuestPort>,
     lives: watch::Sender<Vec<Option<BootId>>>,
-    /// Nobody else is there: a life of a shard founds its slots by itself.
-    is_alone: bool,
 }
 
 /// A question that was not asked, or whose answer was lost.
@@ -130,23 +128,6 @@ impl EntryHost {
     /// A host for a node's shards. Nothing lives in them before [`EntryHost::admit`].
     #[must_use]
     pub fn new(plan: HostPlan, links: HostLinks) -> Self {
-        Self::with(plan, links, false)
-    }
-
-    /// The host of a node that is a cluster by itself: what a shard holds it owns, from the first life on.
-    #[must_use]
-    pub fn alone(me: NodeId, cache: CacheHandle, clock: Clock) -> Self {
-        let links = HostLinks {
-            cache,
-            clock,
-            callers: Arc::new(super::alone::Nobody),
-            proposer: Arc::new(super::alone::Nobody),
-            tenure: Arc::new(super::alone::Nobody),
-        };
-        Self::with(HostPlan::of(me), links, true)
-    }
-
-    fn with(plan: HostPlan, links: HostLinks, is_alone: bool) -> Self {
         let cache = &links.cache;
         let shards: Vec<usize> = (0..SLOT_COUNT)
             .map(|slot| cache.box_shard(EntryBox(slot)))
@@ -163,7 +144,6 @@ impl EntryHost {
                 shards,
                 ports,
                 lives,
-                is_alone,
             }),
         }
     }
@@ -323,40 +303,11 @@ impl Shared {
     fn began(&self, shard: usize, life: BootId) {
         self.words
             .forget_told(shard, |slot| self.shard_of(slot) == Some(shard));
-        if self.is_alone {
-            self.found(shard, life);
-        }
         self.lives.send_modify(|lives| {
             if let Some(place) = lives.get_mut(shard) {
                 *place = Some(life);
             }
         });
-    }
-
-    /// Gives all slots of a shard to its new life, empty: what Raft would say of a node that is alone.
-    fn found(&self, shard: usize, life: BootId) {
-        let me = self.plan.me;
-        self.words.change_roll(|roll| {
-            roll.lives.insert(shard, life);
-            roll.alive.insert(me);
-        });
-        let targets: Arc<[NodeId]> = [me].into();
-        self.learn(self.slots_of(shard).map(|slot| {
-            let was = self.words.get(slot);
-            let epoch = Epoch(was.map_or(0, |word| word.ownership.epoch.0) + 1);
-            SlotWord {
-                slot,
-                ownership: super::Ownership {
-                    epoch,
-                    founded: epoch,
-                    in_sync: vec![Incarnation {
-                        node: me,
-                        boot: life,
-                    }],
-                },
-                targets: Arc::clone(&targets),
-            }
-        }));
     }
 
     /// Asks this node's replica of a slot, and waits for its answer until the deadline.

@@ -79,6 +79,12 @@ impl View {
         &self.core.services
     }
 
+    /// Services and their domains, shared with whoever keeps them.
+    #[must_use]
+    pub const fn shared_services(&self) -> &Arc<Services> {
+        &self.core.services
+    }
+
     /// Tokens, quotas and pins.
     #[must_use]
     pub fn access(&self) -> &Access {

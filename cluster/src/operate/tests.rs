@@ -14,6 +14,8 @@ async fn one() -> (Node, ClusterHandle, Deadline) {
         node_name: "one".to_owned(),
         version: "1.2.3".to_owned(),
         services: [("default".to_owned(), None)].into(),
+        member: None,
+        reports: None,
     };
     let cluster = ClusterHandle::start(plan, &node).await.unwrap();
     let deadline = cluster.clock().deadline(Duration::from_secs(10));
@@ -26,10 +28,8 @@ async fn a_cluster_of_one_owns_every_slot_and_moves_none() {
     let layout = cluster.layout();
     let own = layout.node_id;
     assert_eq!(own, cluster.status().node_id);
-    assert_eq!(
-        (layout.plan, layout.unsettled, layout.nodes.len()),
-        (0, 0, 1)
-    );
+    assert_eq!((layout.unsettled, layout.nodes.len()), (0, 1));
+    assert!(layout.plan > 0);
     let node = &layout.nodes[0];
     assert_eq!((node.name.as_str(), node.node_id), ("one", own));
     assert_eq!(

@@ -11,9 +11,10 @@ pub(super) const DRAIN_BLOCKS: &str = "its slots are elsewhere; blocks are movin
 
 /// Whether a member stays without slots because its join was cancelled after it came.
 pub(super) fn was_join_cancelled(view: &View, node: NodeId) -> bool {
-    let joins = view.jobs().iter().filter(
-        |job| matches!(job.kind, JobKind::Join { node: joining } if joining == node),
-    );
+    let joins = view
+        .jobs()
+        .iter()
+        .filter(|job| matches!(job.kind, JobKind::Join { node: joining } if joining == node));
     let last = joins.max_by_key(|job| (job.created_unix_ms, job.id));
     let is_spread_since = |cancelled: &Job| {
         view.jobs().iter().any(|job| {
@@ -47,7 +48,11 @@ impl Word {
         Self {
             state,
             reason: reason.to_owned(),
-            done: if state == JobState::Done { job.total } else { job.done },
+            done: if state == JobState::Done {
+                job.total
+            } else {
+                job.done
+            },
             total: job.total,
         }
     }
@@ -208,7 +213,10 @@ fn drain(
         go(MemberState::Up, MemberState::Draining);
     }
     let held = counts.owned + counts.following;
-    let total = job.total.max(held).max(counts.target_owned + counts.target_following);
+    let total = job
+        .total
+        .max(held)
+        .max(counts.target_owned + counts.target_following);
     let done = total.saturating_sub(held);
     let is_only = view
         .members()
@@ -217,12 +225,17 @@ fn drain(
     match record.state {
         MemberState::Left => Word::over(JobState::Done, "the node left", job),
         _ if is_only => Word::running(job, "no other node is up to take its slots", done, total),
-        MemberState::Down if held == 0 => {
-                Word::over(JobState::Done, "the node is down; its blocks were not moved", job)
-        }
-        MemberState::Down => {
-            Word::running(job, "the node is down and alone has some slots", done, total)
-        }
+        MemberState::Down if held == 0 => Word::over(
+            JobState::Done,
+            "the node is down; its blocks were not moved",
+            job,
+        ),
+        MemberState::Down => Word::running(
+            job,
+            "the node is down and alone has some slots",
+            done,
+            total,
+        ),
         // What is left are its blocks, which only the node itself can bring away and report.
         _ if held == 0 => Word::running(job, DRAIN_BLOCKS, done, total),
         _ => Word::running(job, "slots are moving", done, total),
@@ -233,7 +246,11 @@ fn rebalance(view: &View, job: &Job) -> Word {
     let unsettled = view.slots().unsettled();
     let total = job.total.max(unsettled);
     if job.state == JobState::Cancelling {
-        return Word::over(JobState::Cancelled, "cancelled; slots under way still settle", job);
+        return Word::over(
+            JobState::Cancelled,
+            "cancelled; slots under way still settle",
+            job,
+        );
     }
     if unsettled == 0 {
         return Word {
@@ -245,4 +262,3 @@ fn rebalance(view: &View, job: &Job) -> Word {
     }
     Word::running(job, "slots are moving", total - unsettled, total)
 }
-

@@ -4,7 +4,7 @@ use ultrakv_actors::BootId;
 
 use super::*;
 use crate::metadata::{
-    Addresses, ClusterId, Done, Found, JobCreate, Job, MemberCapacity, MemberJoin, MemberStart,
+    Addresses, ClusterId, Done, Found, Job, JobCreate, MemberCapacity, MemberJoin, MemberStart,
     Outcome, SlotChange, SlotClaim, State, VersionRange,
 };
 use crate::surroundings::wanted;
@@ -168,7 +168,14 @@ impl Rig {
             let mut all = members.clone();
             all.extend(wanted.iter().filter(|member| !members.contains(member)));
             for in_sync in [all.clone(), reordered(&all, wanted[0]), wanted.clone()] {
-                let record = self.state.view().slots().get(slot).unwrap().ownership.clone();
+                let record = self
+                    .state
+                    .view()
+                    .slots()
+                    .get(slot)
+                    .unwrap()
+                    .ownership
+                    .clone();
                 if record.in_sync != in_sync {
                     self.done(Command::SlotChange(SlotChange {
                         slot,
@@ -205,7 +212,10 @@ fn a_founder_gets_every_slot_and_the_second_and_third_their_share() {
     rig.rest();
     rig.settle();
     assert_eq!(rig.counts(1), (16_384, 0));
-    assert!(rig.state.view().jobs().iter().next().is_none(), "nobody joined");
+    assert!(
+        rig.state.view().jobs().iter().next().is_none(),
+        "nobody joined"
+    );
 
     rig.join(2);
     rig.join(3);
@@ -214,7 +224,13 @@ fn a_founder_gets_every_slot_and_the_second_and_third_their_share() {
     assert_eq!(rig.job().state, JobState::Running);
     rig.settle();
     rig.rest();
-    let jobs: Vec<_> = rig.state.view().jobs().iter().map(|job| job.state).collect();
+    let jobs: Vec<_> = rig
+        .state
+        .view()
+        .jobs()
+        .iter()
+        .map(|job| job.state)
+        .collect();
     assert_eq!(jobs, [JobState::Done, JobState::Done]);
     for number in 1..=3 {
         let (owned, following) = rig.counts(number);
@@ -254,7 +270,10 @@ fn a_member_that_is_away_for_a_moment_keeps_its_part_and_one_that_stays_away_doe
     rig.settle();
     rig.rest();
     assert_eq!(rig.counts(4), (0, 0));
-    assert_eq!((1..=3).map(|number| rig.counts(number).0).sum::<u32>(), 16_384);
+    assert_eq!(
+        (1..=3).map(|number| rig.counts(number).0).sum::<u32>(),
+        16_384
+    );
 }
 
 #[test]
@@ -331,7 +350,10 @@ fn a_cancelled_drain_gives_the_slots_back_and_a_cancelled_join_takes_none() {
     rig.settle();
     rig.rest();
     assert_eq!(rig.counts(4), (0, 0));
-    assert_eq!(rig.state.view().jobs().get(join).unwrap().state, JobState::Cancelled);
+    assert_eq!(
+        rig.state.view().jobs().get(join).unwrap().state,
+        JobState::Cancelled
+    );
     // Spreading the slots anew takes it in after all.
     let spread = rig.apply(&Command::JobCreate(JobCreate {
         id: JobId(u128::MAX - 1),
