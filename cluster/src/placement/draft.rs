@@ -280,26 +280,26 @@ impl Draft {
         if row.now.len() >= self.copies {
             return None;
         }
-        let best = |candidates: &mut dyn Iterator<Item = usize>| {
-            let mut best: Option<(i64, u64, usize)> = None;
-            for at in candidates {
-                let over = excess.get(at);
-                if best.is_some_and(|(least, ..)| over > least) {
-                    continue;
-                }
-                let score = self.score(slot, at);
-                if best.is_none_or(|(least, most, _)| over < least || score > most) {
-                    best = Some((over, score, at));
-                }
-            }
-            best.map(|(.., at)| at)
-        };
+        let widens = |at: usize| !self.covers(row.now.iter().copied(), self.zone(at));
         let widening = (self.cover(&row.now) < self.zones_wanted())
-            .then(|| best(&mut self.widening(row)))
+            .then(|| self.emptiest(slot, excess, |at| self.may_enter(row, at) && widens(at)))
             .flatten();
-        widening.or_else(|| {
-            let mut all = (0..self.spots.len()).filter(|at| self.may_enter(row, *at));
-            best(&mut all)
-        })
+        widening.or_else(|| self.emptiest(slot, excess, |at| self.may_enter(row, at)))
+    }
+
+    /// Who follows least of its quota, and of several the one that scores highest. Asks whether it may as late as it can:
+    /// that costs most.
+    fn emptiest(&self, slot: usize, excess: &Tally, may: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut best: Option<(i64, Reverse<u64>, usize)> = None;
+        for (at, over) in excess.iter() {
+            if best.is_some_and(|(least, ..)| over > least) {
+                continue;
+            }
+            let rank = (over, Reverse(self.score(slot, at)), at);
+            if best.is_none_or(|best| rank < best) && may(at) {
+                best = Some(rank);
+            }
+        }
+        best.map(|(.., at)| at)
     }
 }

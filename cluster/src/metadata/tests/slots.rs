@@ -321,7 +321,7 @@ enum Step {
     Claim(u16),
     Change {
         slot: u16,
-        add: Option<u128>,
+        add: Option<(u128, bool)>,
         remove: Option<usize>,
         turn: usize,
         is_late: bool,
@@ -336,7 +336,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     let slot = || prop::sample::select(SLOTS.to_vec());
     let state = prop::sample::select(vec![MemberState::Up, MemberState::Draining]);
     let lists = prop::collection::vec(prop::collection::vec(id(), 1..4), 1..66);
-    let members = (prop::option::of(id()), prop::option::of(0..3_usize));
+    let add = (id(), 0..6_u8).prop_map(|(id, dead)| (id, dead == 0));
+    let members = (prop::option::of(add), prop::option::of(0..3_usize));
     prop_oneof![
         2 => id().prop_map(Step::Start),
         6 => (id(), 0..2_u16).prop_map(|(id, shard)| Step::Shard(id, shard)),
@@ -359,6 +360,12 @@ fn shard_of(view: &View, id: u128) -> Option<Incarnation> {
         node: node(id),
         boot,
     })
+}
+
+/// The present life of a node's shard, or one that never was.
+fn added(view: &View, (id, is_dead): (u128, bool), drawn: u128) -> Option<Incarnation> {
+    let dead = is_dead.then(|| life(id, drawn));
+    dead.or_else(|| shard_of(view, id))
 }
 
 /// The command of a step; none when there is nothing that it could be about.
@@ -422,7 +429,7 @@ fn command_of(step: &Step, view: &View, drawn: u128) -> Option<Command> {
             if let Some(at) = remove.filter(|at| *at < in_sync.len()) {
                 in_sync.remove(at);
             }
-            in_sync.extend(add.and_then(|id| shard_of(view, id)));
+            in_sync.extend(add.and_then(|add| added(view, add, drawn)));
             change(
                 *slot,
                 ownership.epoch.0.wrapping_sub(u64::from(*is_late)),
