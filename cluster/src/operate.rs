@@ -3,9 +3,11 @@
 //! Responsible for the vocabulary of these operations and for a cluster of one's answers to them. Plain values that travel
 //! as JSON; it must never know a protocol, nor move anything itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
-use ultrakv_actors::RequestError;
 use ultrakv_actors::clock::Deadline;
+use ultrakv_actors::{RequestError, hex_id};
 use ultrakv_cache::SLOT_COUNT;
 
 use crate::metadata::{MemberState, Refusal};
@@ -47,14 +49,39 @@ pub struct NodeLayout {
     pub unsettled: u32,
 }
 
-/// The number of a job; never given twice in a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobId(pub u64);
+/// The id of a job, drawn by who asks for it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u128);
 
-impl std::fmt::Display for JobId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+impl JobId {
+    /// Reads an id as it is printed: 32 lower-case hexadecimal digits and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        hex_id::parse(text).map(Self)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobId({self})")
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        hex_id::serialize(self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        hex_id::deserialize(deserializer).map(Self)
     }
 }
 
@@ -86,10 +113,10 @@ impl JobKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// It has not begun to move anything.
-    Waiting,
-    /// It moves slots.
+    /// It moves slots, or waits for what it needs.
     Running,
+    /// Somebody asked to end it: what is half moved is given up.
+    Cancelling,
     /// Every slot is where it is to be.
     Done,
     /// An operator ended it; what has moved stays where it is.
@@ -103,8 +130,8 @@ impl JobState {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Waiting => "waiting",
             Self::Running => "running",
+            Self::Cancelling => "cancelling",
             Self::Done => "done",
             Self::Cancelled => "cancelled",
             Self::Failed => "failed",
@@ -121,7 +148,7 @@ impl JobState {
 /// A job, as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
     /// What it is for.
     pub kind: JobKind,
@@ -139,6 +166,8 @@ pub struct JobReport {
     pub total: u32,
     /// The most bytes a second that each node may move for it; none when the nodes' own setting counts.
     pub throttle_bytes_per_second: Option<u64>,
+    /// When it was asked for.
+    pub created_unix_ms: u64,
 }
 
 /// How a joining node was received.
@@ -181,8 +210,8 @@ pub enum OperateError {
     /// No such job.
     #[error("there is no job {0}")]
     UnknownJob(JobId),
-    /// Another job moves slots.
-    #[error("job {0} moves slots already")]
+    /// Another job is about the same member, or about all as this one would be.
+    #[error("job {0} is under way about the same")]
     JobRunning(JobId),
     /// The job can no longer be changed.
     #[error("job {id} is over: it is {}", .state.name())]
@@ -364,7 +393,7 @@ impl ClusterHandle {
         Err(OperateError::NoCluster)
     }
 
-    /// Ends a job; what has moved stays where it is.
+    /// Asks a job to end; what has moved stays where it is.
     ///
     /// # Errors
     /// When there is no such job, it is over, there is no majority, or no answer came in time.
