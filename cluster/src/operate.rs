@@ -9,7 +9,8 @@ use ultrakv_actors::clock::Deadline;
 
 use crate::director::{Origin, Phase};
 use crate::metadata::{
-    self, Command, Job, JobCreate, JobId, MemberState, Outcome, Present, Refusal, SlotRecord,
+    self, Command, Job, JobCreate, JobId, JobState, MemberState, Outcome, Present, Refusal,
+    SlotRecord,
 };
 use crate::raft::ControlError;
 use crate::{ClusterHandle, Incarnation, NodeId, placement};
@@ -77,46 +78,10 @@ impl JobKind {
     }
 }
 
-/// How a job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// It has not begun to move anything.
-    Waiting,
-    /// It moves slots.
-    Running,
-    /// Every slot is where it is to be.
-    Done,
-    /// An operator ended it; what has moved stays where it is.
-    Cancelled,
-    /// It cannot go on.
-    Failed,
-}
-
-impl JobState {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether nothing will change any more.
-    #[must_use]
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Done | Self::Cancelled | Self::Failed)
-    }
-}
-
 /// A job, as far as it has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
     /// What it is for.
     pub kind: JobKind,
@@ -134,6 +99,8 @@ pub struct JobReport {
     pub total: u32,
     /// The most bytes a second that each node may move for it; none when the nodes' own setting counts.
     pub throttle_bytes_per_second: Option<u64>,
+    /// When it was asked for.
+    pub created_unix_ms: u64,
 }
 
 /// How a joining node was received.
@@ -176,8 +143,8 @@ pub enum OperateError {
     /// No such job.
     #[error("there is no job {0}")]
     UnknownJob(JobId),
-    /// Another job moves slots.
-    #[error("job {0} moves slots already")]
+    /// Another job is about the same member, or about all as this one would be.
+    #[error("job {0} is under way about the same")]
     JobRunning(JobId),
     /// The job can no longer be changed.
     #[error("job {id} is over: it is {}", .state.name())]
@@ -391,7 +358,7 @@ impl ClusterHandle {
         self.begin(kind, throttle_bytes_per_second, deadline).await
     }
 
-    /// Ends a job; what has moved stays where it is.
+    /// Asks a job to end; what has moved stays where it is.
     ///
     /// # Errors
     /// When there is no such job, it is over, there is no majority, or no answer came in time.
@@ -674,7 +641,7 @@ impl ClusterHandle {
             Some(Outcome::Stale(Present::Job(job))) if job.state.is_over() => {
                 Err(OperateError::JobOver {
                     id: job.id,
-                    state: JobReport::of(&job).state,
+                    state: job.state,
                 })
             }
             Some(Outcome::Stale(Present::Job(job))) => Err(OperateError::JobRunning(job.id)),
@@ -697,17 +664,12 @@ impl JobReport {
             kind,
             node_id: job.kind.node(),
             leave,
-            state: match job.state {
-                metadata::JobState::Running if job.total == 0 => JobState::Waiting,
-                metadata::JobState::Running | metadata::JobState::Cancelling => JobState::Running,
-                metadata::JobState::Done => JobState::Done,
-                metadata::JobState::Failed => JobState::Failed,
-                metadata::JobState::Cancelled => JobState::Cancelled,
-            },
+            state: job.state,
             reason: job.reason.clone(),
             done: job.done,
             total: job.total,
             throttle_bytes_per_second: job.throttle_bytes_s,
+            created_unix_ms: job.created_unix_ms,
         }
     }
 }

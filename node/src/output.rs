@@ -114,6 +114,7 @@ mod tests {
             done: 0,
             total: 16_384,
             throttle_bytes_per_second: None,
+            created_unix_ms: 1_700_000_000_000,
         };
         let text = serde_saphyr::to_string(&job).expect("YAML");
         let read: JobReport = serde_saphyr::from_str(&text).expect("the same");

@@ -292,8 +292,14 @@ fn operators_ask_the_cluster_and_are_told_what_one_node_cannot_do() {
     );
     ask(&["cluster", "layout", "-o", "yaml"], 0, &["owned: 16384"]);
     ask(&["cluster", "jobs"], 0, &["no jobs"]);
+    let id = "3f0b0000000000000000000000000000";
     ask(
-        &["cluster", "job", "3"],
+        &["cluster", "job", &id[..4]],
+        2,
+        &["no job's id begins", "hint:"],
+    );
+    ask(
+        &["cluster", "job", id, "--cancel"],
         1,
         &["error[unknown_job]", "hint:"],
     );
@@ -323,10 +329,7 @@ fn a_member_is_started_with_all_it_needs_or_not_at_all() {
     let start = |words: &[&str], told: &[&str]| {
         says(&[&["start"], words].concat(), 2, told);
     };
-    start(
-        &["--certs", "c"],
-        &["cluster.certs", "node.data is not set"],
-    );
+    start(&["--certs", "c"], &["cluster.certs", "needs node.data"]);
     start(
         &["--join", "node-1:7802"],
         &["cluster.join", "needs cluster.certs"],

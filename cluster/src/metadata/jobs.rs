@@ -101,6 +101,18 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Cancelling => "cancelling",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Whether nothing happens any more.
     #[must_use]
     pub const fn is_over(self) -> bool {

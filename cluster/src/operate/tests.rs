@@ -1,3 +1,5 @@
+//! A cluster of one answers operators, and reports and errors are what they are said to be.
+
 use std::time::Duration;
 
 use ultrakv_actors::{Entropy, Node, NodePlan};
@@ -95,10 +97,11 @@ fn reports_are_read_as_they_are_written() {
         done: 1,
         total: 9,
         throttle_bytes_per_second: Some(1 << 20),
+        created_unix_ms: 1_700_000_000_000,
     };
     let text = serde_json::to_string(&job).unwrap();
     for part in [
-        "\"id\":3",
+        "\"id\":\"00000000000000000000000000000003\"",
         "\"kind\":\"drain\"",
         "\"state\":\"running\"",
         "\"node_id\":\"00000000000000000000000000000007\"",
@@ -107,7 +110,7 @@ fn reports_are_read_as_they_are_written() {
     }
     assert_eq!(serde_json::from_str::<JobReport>(&text).unwrap(), job);
     for state in [
-        JobState::Waiting,
+        JobState::Cancelling,
         JobState::Running,
         JobState::Done,
         JobState::Cancelled,
@@ -165,5 +168,8 @@ fn every_error_has_a_code_a_message_and_a_hint() {
         );
         assert!(!error.to_string().ends_with('.'), "{error}");
     }
-    assert_eq!(errors[5].to_string(), "job 3 is over: it is done");
+    assert_eq!(
+        errors[5].to_string(),
+        "job 00000000000000000000000000000003 is over: it is done"
+    );
 }

@@ -27,7 +27,11 @@ pub(super) fn advise(loaded: &Loaded, warnings: &mut Vec<Warning>) {
         });
     };
     if !cluster.is_member() {
-        let of_members = |key: &&String| key.starts_with("cluster.") || *key == "node.data";
+        // Founding and joining are more than a warning.
+        let told = ["cluster.found", "cluster.join"];
+        let of_members = |key: &&String| {
+            key.starts_with("cluster.") && !told.contains(&key.as_str()) || *key == "node.data"
+        };
         for key in loaded.origins.keys().filter(of_members) {
             warn(
                 "config.no_effect",

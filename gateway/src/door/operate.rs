@@ -63,7 +63,7 @@ async fn jobs(State(state): State<AppState>, _caller: Caller) -> Answer<JobsAnsw
 
 /// One job.
 #[utoipa::path(get, path = "/v1/cluster/jobs/{id}", tag = "cluster",
-    params(("id" = u64, Path, description = "The job's number.")),
+    params(("id" = String, Path, description = "The job's id, 32 hexadecimal digits.")),
     responses(
         (status = 200, description = "The job as it stands.", body = JobAnswer),
         (status = 404, description = "No such job is remembered.", content_type = "application/problem+json",
@@ -77,11 +77,11 @@ async fn job(
     Ok(Answer(state.cluster.job(id)?.into()))
 }
 
-/// Ends a job. What has moved stays where it is, and what is half moved is given up.
+/// Asks a job to end. What has moved stays where it is, and what is half moved is given up.
 #[utoipa::path(post, path = "/v1/cluster/jobs/{id}/cancel", tag = "cluster",
-    params(("id" = u64, Path, description = "The job's number.")),
+    params(("id" = String, Path, description = "The job's id, 32 hexadecimal digits.")),
     responses(
-        (status = 200, description = "The job, ended.", body = JobAnswer),
+        (status = 200, description = "The job, which is ending or has ended.", body = JobAnswer),
         (status = 404, description = "No such job is remembered.", content_type = "application/problem+json",
             body = inline(crate::problem::ProblemBody)),
         (status = 409, description = "The job is over.", content_type = "application/problem+json",
@@ -94,13 +94,13 @@ async fn job_cancel(
     AnswerBy(deadline): AnswerBy,
 ) -> Result<Answer<JobAnswer>, Problem> {
     let job = state.cluster.job_cancel(id, deadline).await?;
-    tracing::info!(job = id.0, "a job was cancelled");
+    tracing::info!(job = %id, "a job was cancelled");
     Ok(Answer(job.into()))
 }
 
 /// Changes how fast a job moves.
 #[utoipa::path(post, path = "/v1/cluster/jobs/{id}/throttle", tag = "cluster",
-    params(("id" = u64, Path, description = "The job's number.")),
+    params(("id" = String, Path, description = "The job's id, 32 hexadecimal digits.")),
     request_body = ThrottleBody,
     responses(
         (status = 200, description = "The job with its new throttle.", body = JobAnswer),
@@ -118,7 +118,7 @@ async fn job_throttle(
 ) -> Result<Answer<JobAnswer>, Problem> {
     let throttle = body.throttle();
     let job = state.cluster.job_throttle(id, throttle, deadline).await?;
-    tracing::info!(job = id.0, throttle, "a job was throttled");
+    tracing::info!(job = %id, throttle, "a job was throttled");
     Ok(Answer(job.into()))
 }
 
@@ -137,7 +137,7 @@ async fn rebalance(
     JsonOrDefault(body): JsonOrDefault<RebalanceBody>,
 ) -> Result<(StatusCode, Answer<JobAnswer>), Problem> {
     let job = state.cluster.rebalance(body.throttle(), deadline).await?;
-    tracing::info!(job = job.id.0, "a rebalance was ordered");
+    tracing::info!(job = %job.id, "a rebalance was ordered");
     Ok((StatusCode::ACCEPTED, Answer(job.into())))
 }
 
@@ -161,7 +161,7 @@ async fn drain(
 ) -> Result<(StatusCode, Answer<JobAnswer>), Problem> {
     let (leave, throttle) = (body.leave, body.throttle());
     let job = state.cluster.drain(node, leave, throttle, deadline).await?;
-    tracing::info!(%node, leave, job = job.id.0, "a drain was ordered");
+    tracing::info!(%node, leave, job = %job.id, "a drain was ordered");
     Ok((StatusCode::ACCEPTED, Answer(job.into())))
 }
 

@@ -6,6 +6,9 @@ use ultrakv_cluster::{LayoutReport, NodeId};
 
 use crate::house::{House, failure, json, send, settings};
 
+/// A job that there is not.
+const JOB: &str = "00000000000000000000000000000003";
+
 #[tokio::test]
 async fn one_node_shows_its_cluster_and_says_what_it_cannot_do_alone() {
     let house = House::open(settings()).await;
@@ -33,7 +36,7 @@ async fn one_node_shows_its_cluster_and_says_what_it_cannot_do_alone() {
         (format!("/v1/nodes/{nobody}/forget"), 404, "unknown_member"),
         ("/v1/nodes/node-1/drain".to_owned(), 400, "node_id_invalid"),
         ("/v1/cluster/rebalance".to_owned(), 409, "no_cluster"),
-        ("/v1/cluster/jobs/3/cancel".to_owned(), 404, "unknown_job"),
+        (format!("/v1/cluster/jobs/{JOB}/cancel"), 404, "unknown_job"),
         (
             "/v1/cluster/jobs/x/cancel".to_owned(),
             400,
@@ -44,7 +47,7 @@ async fn one_node_shows_its_cluster_and_says_what_it_cannot_do_alone() {
         let told = failure(post(path.clone())).await;
         assert_eq!(told, (status, code.to_owned()), "{path}");
     }
-    let absent = failure(house.admin(Method::GET, "/v1/cluster/jobs/3")).await;
+    let absent = failure(house.admin(Method::GET, &format!("/v1/cluster/jobs/{JOB}"))).await;
     assert_eq!(absent, (404, "unknown_job".to_owned()));
     let (_, problem) = json(post("/v1/cluster/rebalance".to_owned())).await;
     assert!(
@@ -59,7 +62,7 @@ async fn one_node_shows_its_cluster_and_says_what_it_cannot_do_alone() {
 async fn bodies_are_read_or_refused_before_the_cluster_is_asked() {
     let house = House::open(settings()).await;
     let own = house.node_id();
-    let throttle = "/v1/cluster/jobs/3/throttle".to_owned();
+    let throttle = format!("/v1/cluster/jobs/{JOB}/throttle");
     let drain = format!("/v1/nodes/{own}/drain");
     let join = "/v1/node/join".to_owned();
     for (path, sent, status, code) in [
@@ -115,9 +118,9 @@ async fn with_tokens_only_admin_operates_the_cluster() {
         (Method::GET, "/v1/cluster/status".to_owned()),
         (Method::GET, "/v1/cluster/layout".to_owned()),
         (Method::GET, "/v1/cluster/jobs".to_owned()),
-        (Method::GET, "/v1/cluster/jobs/3".to_owned()),
-        (Method::POST, "/v1/cluster/jobs/3/cancel".to_owned()),
-        (Method::POST, "/v1/cluster/jobs/3/throttle".to_owned()),
+        (Method::GET, format!("/v1/cluster/jobs/{JOB}")),
+        (Method::POST, format!("/v1/cluster/jobs/{JOB}/cancel")),
+        (Method::POST, format!("/v1/cluster/jobs/{JOB}/throttle")),
         (Method::POST, "/v1/cluster/rebalance".to_owned()),
         (Method::POST, format!("/v1/nodes/{own}/drain")),
         (Method::POST, format!("/v1/nodes/{own}/leave")),

@@ -106,14 +106,14 @@ pub(crate) struct RebalanceArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  ultrakv cluster job 3
-  ultrakv cluster job 3 --wait
-  ultrakv cluster job 3 --cancel
-  ultrakv cluster job 3 --throttle 5MiB        --throttle none lifts it")]
+  ultrakv cluster job 3f0b                      the beginning of an id will do
+  ultrakv cluster job 3f0b --wait
+  ultrakv cluster job 3f0b --cancel
+  ultrakv cluster job 3f0b --throttle 5MiB      --throttle none lifts it")]
 pub(crate) struct JobArguments {
-    /// The job's number.
+    /// The job's id, or as much of its beginning as no other job has.
     #[arg(value_name = "ID")]
-    pub(crate) id: u64,
+    pub(crate) id: String,
     /// End it; what has moved stays where it is.
     #[arg(long, conflicts_with_all = ["throttle", "wait"])]
     pub(crate) cancel: bool,
@@ -273,11 +273,15 @@ mod tests {
             panic!("a join")
         };
         assert_eq!(join.seeds, ["a:1", "b:2", "c:3"]);
-        let Ok(Command::Cluster(ClusterCommand::Job(job))) = parse("cluster job 3 --throttle none")
+        let Ok(Command::Cluster(ClusterCommand::Job(job))) =
+            parse("cluster job 3f0b --throttle none")
         else {
             panic!("a job")
         };
-        assert_eq!((job.id, job.throttle), (3, Some(Throttle::OfNodes)));
+        assert_eq!(
+            (job.id.as_str(), job.throttle),
+            ("3f0b", Some(Throttle::OfNodes))
+        );
         for line in [
             "cluster status",
             "cluster layout -o json",
@@ -300,7 +304,6 @@ mod tests {
             "node join",
             "node forget",
             "cluster job",
-            "cluster job x",
             "cluster job 3 --cancel --throttle 1MB",
             "cluster job 3 --cancel --wait",
             "cluster rebalance --throttle 0",

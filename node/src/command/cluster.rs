@@ -5,7 +5,7 @@ mod show;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ultrakv_cluster::{JobReport, LayoutReport};
+use ultrakv_cluster::{JobId, JobReport, LayoutReport};
 use ultrakv_config::ADMIN_SERVICE;
 
 use crate::args::{
@@ -94,6 +94,9 @@ async fn rebalance(arguments: &RebalanceArguments) -> Result<(), Failure> {
     begun(&client, answer.granted()?, arguments.job.wait, format).await
 }
 
+/// Where jobs are listed.
+const JOBS: &str = "/v1/cluster/jobs";
+
 /// Every job.
 #[derive(Deserialize)]
 struct Jobs {
@@ -101,7 +104,7 @@ struct Jobs {
 }
 
 async fn jobs(reach: &AdminArguments) -> Result<(), Failure> {
-    let Jobs { jobs } = client(reach)?.get("/v1/cluster/jobs").await?.granted()?;
+    let Jobs { jobs } = client(reach)?.get(JOBS).await?.granted()?;
     output::result(reach.output, &jobs, || {
         if jobs.is_empty() {
             return output::data("no jobs");
@@ -113,7 +116,14 @@ async fn jobs(reach: &AdminArguments) -> Result<(), Failure> {
 
 async fn job(arguments: &JobArguments) -> Result<(), Failure> {
     let client = client(&arguments.reach)?;
-    let path = format!("/v1/cluster/jobs/{}", arguments.id);
+    let id = match JobId::parse(&arguments.id) {
+        Some(id) => id,
+        None => pick(
+            &client.get(JOBS).await?.granted::<Jobs>()?.jobs,
+            &arguments.id,
+        )?,
+    };
+    let path = format!("{JOBS}/{id}");
     let answer = match (arguments.cancel, arguments.throttle) {
         (true, _) => client.post(&format!("{path}/cancel"), &json!({})).await?,
         (false, Some(throttle)) => {
@@ -124,4 +134,54 @@ async fn job(arguments: &JobArguments) -> Result<(), Failure> {
     };
     let format = arguments.reach.output;
     begun(&client, answer.granted()?, arguments.wait, format).await
+}
+
+/// The one job whose id begins so.
+fn pick(jobs: &[JobReport], beginning: &str) -> Result<JobId, Failure> {
+    let mut found = jobs
+        .iter()
+        .filter(|job| job.id.to_string().starts_with(beginning));
+    match (found.next(), found.next()) {
+        (Some(job), None) => Ok(job.id),
+        (first, _) => {
+            let how = if first.is_some() {
+                "several jobs'"
+            } else {
+                "no job's"
+            };
+            let message = format!("{how} id begins with {beginning:?}");
+            Err(Failure::new(Status::Usage, message)
+                .hint("`ultrakv cluster jobs` lists the jobs that are remembered"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ultrakv_cluster::{JobKind, JobState};
+
+    use super::*;
+
+    #[test]
+    fn a_job_is_meant_by_the_beginning_of_its_id_where_no_other_has_it() {
+        let job = |id: u128| JobReport {
+            id: JobId(id << 96),
+            kind: JobKind::Rebalance,
+            node_id: None,
+            leave: false,
+            state: JobState::Running,
+            reason: String::new(),
+            done: 0,
+            total: 0,
+            throttle_bytes_per_second: None,
+            created_unix_ms: 0,
+        };
+        let jobs = [job(0x3f0b_0000), job(0x3f0c_0000), job(0x7000_0000)];
+        let picked = |beginning| pick(&jobs, beginning).map_err(|failure| failure.status);
+        assert_eq!(picked("3f0b"), Ok(jobs[0].id));
+        assert_eq!(picked("7"), Ok(jobs[2].id));
+        for beginning in ["3f0", "", "8", "x"] {
+            assert_eq!(picked(beginning), Err(Status::Usage), "{beginning:?}");
+        }
+    }
 }

@@ -1,3 +1,5 @@
+//! Settings of members against those of a cluster of one, as they are typed.
+
 use std::path::PathBuf;
 
 use crate::{ConfigError, FlagValue, Loaded, Sources, effective, load, to_yaml};

@@ -53,9 +53,9 @@ pub(super) struct JobsAnswer {
 /// A job, as far as it has come.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct JobAnswer {
-    /// Its number.
-    #[schema(example = 3)]
-    id: u64,
+    /// Its id.
+    #[schema(example = "3f0b1c2d3e4f5a6b7c8d9e0f1a2b3c4d")]
+    id: String,
     /// `join`, `drain` or `rebalance`.
     #[schema(example = "drain")]
     kind: &'static str,
@@ -63,7 +63,7 @@ pub(super) struct JobAnswer {
     node_id: Option<String>,
     /// Whether the member leaves the cluster once it is drained.
     leave: bool,
-    /// `waiting`, `running`, `done`, `cancelled` or `failed`.
+    /// `running`, `cancelling`, `done`, `cancelled` or `failed`.
     #[schema(example = "running")]
     state: &'static str,
     /// Why it stands so.
@@ -74,6 +74,8 @@ pub(super) struct JobAnswer {
     total: u32,
     /// The most bytes a second that each node may move for it; null when the nodes' own setting counts.
     throttle_bytes_per_second: Option<u64>,
+    /// When it was asked for.
+    created_unix_ms: u64,
 }
 
 /// How a joining node was received.
@@ -153,9 +155,10 @@ impl From<JobReport> for JobAnswer {
             done,
             total,
             throttle_bytes_per_second,
+            created_unix_ms,
         } = report;
         Self {
-            id: id.0,
+            id: id.to_string(),
             kind: kind.name(),
             node_id: node_id.map(|node| node.to_string()),
             leave,
@@ -164,6 +167,7 @@ impl From<JobReport> for JobAnswer {
             done,
             total,
             throttle_bytes_per_second,
+            created_unix_ms,
         }
     }
 }
@@ -206,6 +210,7 @@ mod tests {
             done: 1,
             total: 10,
             throttle_bytes_per_second: Some(1 << 20),
+            created_unix_ms: 1_700_000_000_000,
         };
         let written = serde_json::to_value(JobAnswer::from(job.clone())).expect("plain data");
         assert_eq!(written, serde_json::to_value(&job).expect("plain data"));

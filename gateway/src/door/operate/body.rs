@@ -37,9 +37,9 @@ impl<S: Send + Sync> FromRequestParts<S> for JobNamed {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = id(parts, state).await?;
-        text.parse().map(|id| Self(JobId(id))).map_err(|_| {
-            Problem::bad_request("job_id_invalid", "the path names no job's number")
-                .hint("a job's id is a whole number; /v1/cluster/jobs lists them")
+        JobId::parse(&text).map(Self).ok_or_else(|| {
+            Problem::bad_request("job_id_invalid", "the path names no job's id")
+                .hint("an id is 32 hexadecimal digits in lower case; /v1/cluster/jobs lists them")
                 .param("id")
         })
     }

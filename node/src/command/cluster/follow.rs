@@ -38,7 +38,7 @@ pub(super) fn judge(job: &JobReport) -> Result<(), Failure> {
             let message = format!("job {} is {state}: {}", job.id, job.reason);
             Err(Failure::new(Status::Failed, message))
         }
-        JobState::Waiting | JobState::Running | JobState::Done => Ok(()),
+        JobState::Running | JobState::Cancelling | JobState::Done => Ok(()),
     }
 }
 
@@ -116,8 +116,9 @@ mod tests {
             done: 2,
             total: 9,
             throttle_bytes_per_second: None,
+            created_unix_ms: 0,
         };
-        for state in [JobState::Waiting, JobState::Running, JobState::Done] {
+        for state in [JobState::Running, JobState::Cancelling, JobState::Done] {
             assert!(judge(&job(state)).is_ok(), "{state:?}");
         }
         for state in [JobState::Cancelled, JobState::Failed] {
@@ -128,7 +129,7 @@ mod tests {
         }
         assert_eq!(
             said(&job(JobState::Cancelled)),
-            "job 3 (rebalance) is cancelled, 2 of 9 slots: an operator ended it"
+            "job 00000000000000000000000000000003 (rebalance) is cancelled, 2 of 9 slots: an operator ended it"
         );
     }
 }

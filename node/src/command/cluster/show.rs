@@ -226,6 +226,7 @@ mod tests {
             done: 1_000,
             total: 5_461,
             throttle_bytes_per_second: Some(20 << 20),
+            created_unix_ms: 0,
         };
         let rows = job(&report);
         let pairs: Vec<_> = rows
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(
             pairs,
             [
-                ("job", "3"),
+                ("job", "00000000000000000000000000000003"),
                 ("kind", "drain, then leave"),
                 ("member", "00000000000000000000000000000007"),
                 ("state", "running"),
