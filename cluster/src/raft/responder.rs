@@ -210,14 +210,18 @@ fn cut_off(at: u64) -> Refused {
     )
 }
 
+fn damaged(error: &std::io::Error) -> Refused {
+    refuse("raft_snapshot_damaged", &error.to_string(), "send it again")
+}
+
 /// Reads the whole file once: a damaged one must not reach the machine, which could only stop the node then.
 fn check(file: &SnapshotFile, meta: &super::types::SnapshotMeta) -> Result<(), Refused> {
-    let (found, chunks) = file.read().map_err(|error| on_disk(&error))?;
+    let (found, chunks) = file.read().map_err(|error| damaged(&error))?;
     if found != *meta {
         return Err(cut_off(0));
     }
     for chunk in chunks {
-        chunk.map_err(|error| on_disk(&error))?;
+        chunk.map_err(|error| damaged(&error))?;
     }
     Ok(())
 }
