@@ -21,6 +21,7 @@ mod status;
 mod timing;
 pub mod types;
 mod voters;
+mod votes;
 mod watchdog;
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::rpc::refuse;
 use super::status::RaftStatus;
 use super::timing::{RaftTiming, SnapshotRules, VoterRules, micros};
 use super::types::{Addresses, Batch, RaftId, RaftTypes};
+use super::votes::VoteBook;
 use crate::metadata::{
     Command, EntryBuilder, Found, MemberJoin, MemberState, Outcome, Refusal, View,
 };
@@ -125,8 +126,8 @@ pub(super) struct Inner {
     pub(super) timing: RaftTiming,
     pub(super) snapshots: SnapshotRules,
     pub(super) rules: VoterRules,
-    /// Until when this member gives no vote, on its clock: see `responder`.
-    pub(super) bound_us: tokio::sync::Mutex<u64>,
+    /// To whom this member gives no vote; held while a vote is cast.
+    pub(super) votes: tokio::sync::Mutex<VoteBook>,
     /// One snapshot is received at a time.
     pub(super) receiving: Semaphore,
     pub(super) look_at_voters: Notify,
@@ -241,7 +242,10 @@ impl Consensus {
             timing: plan.timing,
             snapshots: plan.snapshots,
             rules: plan.voters,
-            bound_us: tokio::sync::Mutex::new(bound_us),
+            votes: tokio::sync::Mutex::new(VoteBook::new(
+                bound_us,
+                micros(plan.timing.election_max),
+            )),
             receiving: Semaphore::new(1),
             look_at_voters: Notify::new(),
             fatal: watch::Sender::new(None),
@@ -437,8 +441,7 @@ impl Consensus {
     /// Gives no vote before this instant. Every vote that was asked for before is cast when this returns, so whoever
     /// confirms its leadership next would learn of a new leader.
     pub(crate) async fn give_no_vote_before(&self, until_us: u64) {
-        let mut bound_us = self.inner.bound_us.lock().await;
-        *bound_us = until_us.max(*bound_us);
+        self.inner.votes.lock().await.bind(until_us);
     }
 
     /// Consensus as this node sees it.

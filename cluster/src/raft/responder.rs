@@ -84,23 +84,30 @@ impl Inner {
         answer(&done.map_err(|error| stopped(&error))?, Bytes::new())
     }
 
-    /// A candidate's question. Until the time is up for which a former life of this member, or a tenure that this
-    /// leader has granted, may rest on its word, it is refused unseen.
+    /// A candidate's question. While this member is bound it is refused unseen.
     pub(super) async fn vote(&self, peer: NodeId, parcel: &Parcel) -> Result<Parcel, Refused> {
         let head: VoteHead = parcel.header().map_err(|error| unreadable(&error))?;
         self.admit(head.to, &head.ask.vote, peer)?;
+        let candidate = head.ask.vote.leader_id().node_id;
         // Held until the library has decided, so that a round which begins next finds every vote cast.
-        let bound_us = self.bound_us.lock().await;
-        if self.ways.clock.boot_us() < *bound_us {
+        let mut votes = self.votes.lock().await;
+        if self.raft.server_metrics().borrow().vote.is_committed() {
+            votes.led();
+        }
+        if !votes.may_give(candidate, self.ways.clock.boot_us()) {
             return Err(refuse(
                 "raft_vote_bound",
-                "this voter keeps to a leader that it knows",
+                "this voter keeps to a leader that it knows, or gave the candidate its vote in vain",
                 "stand again later",
             ));
         }
         let done = self.raft.vote(head.ask).await;
-        drop(bound_us);
-        answer(&done.map_err(|error| stopped(&error))?, Bytes::new())
+        let done = done.map_err(|error| stopped(&error))?;
+        if done.vote_granted {
+            votes.given(candidate, self.ways.clock.boot_us());
+        }
+        drop(votes);
+        answer(&done, Bytes::new())
     }
 
     /// Takes a snapshot in and answers on its stream.
@@ -203,14 +210,18 @@ fn cut_off(at: u64) -> Refused {
     )
 }
 
+fn damaged(error: &std::io::Error) -> Refused {
+    refuse("raft_snapshot_damaged", &error.to_string(), "send it again")
+}
+
 /// Reads the whole file once: a damaged one must not reach the machine, which could only stop the node then.
 fn check(file: &SnapshotFile, meta: &super::types::SnapshotMeta) -> Result<(), Refused> {
-    let (found, chunks) = file.read().map_err(|error| on_disk(&error))?;
+    let (found, chunks) = file.read().map_err(|error| damaged(&error))?;
     if found != *meta {
         return Err(cut_off(0));
     }
     for chunk in chunks {
-        chunk.map_err(|error| on_disk(&error))?;
+        chunk.map_err(|error| damaged(&error))?;
     }
     Ok(())
 }

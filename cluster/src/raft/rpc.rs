@@ -198,3 +198,6 @@ pub(super) fn unreadable(error: &WireError) -> Refused {
         "compare the versions of both nodes",
     )
 }
+
+#[cfg(test)]
+mod tests;

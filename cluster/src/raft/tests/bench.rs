@@ -186,27 +186,35 @@ impl Caller for Port {
             let node = net.node(peer).filter(|_| net.carries(me, peer));
             let node = node.ok_or_else(unreachable)?;
             net.seen.lock().push(first.kind);
-            let (there, from_here) = mpsc::channel(4);
-            let (back, from_there) = mpsc::channel(4);
-            let pipe = |from, to, out, into| Pipe {
-                from,
-                to,
-                net: Arc::clone(&net),
-                out,
-                into,
-            };
-            let theirs = pipe(peer, me, back, from_here);
-            let ours = pipe(me, peer, there, from_there);
+            let (ours, theirs) = pipe(&net, me, peer);
             tokio::spawn(async move {
-                node.consensus
-                    .serve_stream(me, first, Box::new(theirs))
-                    .await;
+                node.consensus.serve_stream(me, first, theirs).await;
             });
-            let ours: Box<dyn ParcelStream> = Box::new(ours);
             Ok(ours)
         }
         .boxed()
     }
+}
+
+/// Both ends of a stream: that of who opens it, and that of who takes it.
+pub(crate) fn pipe(
+    net: &Arc<Net>,
+    me: NodeId,
+    peer: NodeId,
+) -> (Box<dyn ParcelStream>, Box<dyn ParcelStream>) {
+    let (there, from_here) = mpsc::channel(4);
+    let (back, from_there) = mpsc::channel(4);
+    let end = |from, to, out, into| Pipe {
+        from,
+        to,
+        net: Arc::clone(net),
+        out,
+        into,
+    };
+    (
+        Box::new(end(me, peer, there, from_there)),
+        Box::new(end(peer, me, back, from_here)),
+    )
 }
 
 struct Pipe {
@@ -270,6 +278,18 @@ impl Bench {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Files that are half received or half written in a node's folder of snapshots.
+    pub(crate) fn asides(&self, number: u64) -> usize {
+        let Some(Storage::Parts(_, folder)) = self.disks.get(&number) else {
+            return 0;
+        };
+        let files = std::fs::read_dir(folder).unwrap();
+        let names = files.map(|file| file.unwrap().path());
+        names
+            .filter(|name| name.extension().is_some_and(|end| end == "aside"))
+            .count()
     }
 
     pub(crate) fn deadline(&self) -> Deadline {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::CommittedLeaderId;
 
-use super::bench::{Bench, LONG, id, leader_of, until};
-use crate::metadata::{Command, DirectoryBatch, MemberState};
-use crate::peer::Parcel;
+use super::bench::{Bench, LONG, id, leader_of, pipe, until};
+use crate::metadata::{Command, DirectoryBatch, MemberState, State};
+use crate::peer::{Parcel, Refused};
 use crate::raft::SnapshotRules;
-use crate::raft::rpc::pack;
+use crate::raft::rpc::{PieceHead, SnapshotHead, pack};
+use crate::raft::snapshot::SnapshotFile;
+use crate::raft::types::{LogId, RaftId, SnapshotMeta, Vote};
 use crate::wire::Kind;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,4 +153,77 @@ async fn a_dead_voter_is_replaced_by_a_learner_and_who_left_is_forgotten() {
     for node in nodes {
         bench.stop(node).await;
     }
+}
+
+/// A stream that is cut, out of order, too long or damaged is refused, leaves no file, and stops nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_a_snapshot_is_never_installed() {
+    let mut bench = Bench::new();
+    let one = bench.start(1).await;
+    let leader = RaftId {
+        node: id(2),
+        disk: 5,
+    };
+    let vote = Vote::new_committed(4, leader);
+    let meta = SnapshotMeta {
+        last_log_id: Some(LogId::new(CommittedLeaderId::new(4, leader), 9)),
+        ..SnapshotMeta::default()
+    };
+    let file = SnapshotFile::at(bench.path("sent"));
+    let mut freeze = State::new().freeze().unwrap();
+    let chunks = std::iter::from_fn(|| freeze.next_chunk().map(Bytes::from));
+    file.write(&meta, chunks).unwrap();
+    let whole = std::fs::read(file.path()).unwrap();
+    let send = async |pieces: Vec<(u64, Vec<u8>)>| {
+        let head = SnapshotHead {
+            to: one.consensus.id(),
+            vote,
+            meta: meta.clone(),
+            file_bytes: u64::try_from(whole.len()).unwrap(),
+        };
+        let (mut ours, theirs) = pipe(&bench.net, id(2), id(1));
+        let first = Parcel::new(Kind::RaftSnapshot, &head, Bytes::new()).unwrap();
+        let serving = one.consensus.serve_stream(id(2), first, theirs);
+        let sending = async {
+            for (at, piece) in pieces {
+                let piece = Parcel::new(Kind::RaftSnapshot, &PieceHead { at }, piece.into());
+                // Who refused takes no more.
+                let _ = ours.send(piece.unwrap()).await;
+            }
+            ours.receive().await.unwrap()
+        };
+        let (last, ()) = tokio::join!(sending, serving);
+        last.map(|last| match last.kind {
+            Kind::Refusal => last.header::<Refused>().unwrap().code,
+            _ => "taken".to_owned(),
+        })
+    };
+    let half = whole.len() / 2;
+    let mut flipped = whole.clone();
+    flipped[half] ^= 1;
+    let longer = [whole.clone(), vec![0]].concat();
+    let bad = [
+        vec![(1, whole.clone())],
+        vec![(0, whole[..half].to_vec()), (0, whole[half..].to_vec())],
+        vec![(0, longer)],
+        vec![(0, vec![])],
+        vec![(0, flipped)],
+    ];
+    for pieces in bad {
+        let code = send(pieces).await;
+        assert_eq!(code.as_deref(), Some("raft_snapshot_damaged"));
+        assert_eq!(one.consensus.status().snapshot_index, 0);
+    }
+    let taken = send(vec![
+        (0, whole[..half].to_vec()),
+        (u64::try_from(half).unwrap(), whole[half..].to_vec()),
+    ]);
+    assert_eq!(taken.await.as_deref(), Some("taken"));
+    until("it is installed", || {
+        one.consensus.status().snapshot_index == 9
+    })
+    .await;
+    assert!(one.consensus.status().fatal.is_none());
+    assert_eq!(bench.asides(1), 0, "no half file is left");
+    bench.stop(one).await;
 }

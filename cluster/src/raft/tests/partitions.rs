@@ -26,6 +26,7 @@ async fn a_leader_that_hears_nobody_makes_place() {
         "{:?}",
         took.elapsed()
     );
+    println!("a lonely leader is replaced after {:?}", took.elapsed());
     bench.write(&nodes[2], "between").await.unwrap();
     assert!(!nodes[0].is_held(), "its tenure is long over");
     let status = nodes[0].consensus.status();

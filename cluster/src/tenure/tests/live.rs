@@ -52,6 +52,7 @@ async fn who_is_cut_off_is_down_after_its_tenure_and_comes_back() {
         })
         .await;
         let down = took.elapsed();
+        println!("a node that is cut off is down after {down:?}");
         assert!(down < Duration::from_secs(3), "{down:?}");
         assert!(!nodes[2].is_held());
         assert!(nodes[0].is_held() && nodes[1].is_held());
@@ -80,6 +81,7 @@ async fn a_lost_leader_is_down_and_the_others_serve_on() {
     let mut bench = Bench::new();
     let nodes = bench.cluster(3).await;
     let guards: Vec<_> = nodes.iter().map(|viewer| guard(viewer, &nodes)).collect();
+    let took = bench.clock.stopwatch();
     bench.net.cut_off(1, [2, 3]);
     until("the old leader is down and holds nothing", || {
         nodes[1].state_of(1) == Some(MemberState::Down) && !nodes[0].is_held()
@@ -89,6 +91,7 @@ async fn a_lost_leader_is_down_and_the_others_serve_on() {
         nodes[1].is_held() && nodes[2].is_held()
     })
     .await;
+    println!("a lost leader's slots are free after {:?}", took.elapsed());
     assert_eq!(nodes[1].state_of(2), Some(MemberState::Up));
     assert_eq!(nodes[1].state_of(3), Some(MemberState::Up));
     // It knows nothing of that, and its metadata grow old.
