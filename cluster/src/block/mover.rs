@@ -23,7 +23,7 @@ use ultrakv_actors::clock::{Clock, Now};
 use ultrakv_actors::{BlockPage, BlockPut, CacheHandle, ChildSpec, DomainTag, RequestError};
 use ultrakv_cache::{ArenaId, BlockAddress, BlockKey, Listed};
 
-use super::message::Code;
+use super::message::{Code, NAMES_MAX};
 use super::meters;
 use super::options::BlockOptions;
 use super::serve::domain_of;
@@ -31,6 +31,7 @@ use super::world::{BlockArenas, BlockLayout, DirectorySource, Standing};
 use super::write::Writer;
 use crate::NodeId;
 use crate::directory::{DirectoryKey, Place};
+use crate::wire::Limits;
 
 /// Blocks looked at in one turn: their lookups are some tens of microseconds, and a drain stops within one.
 const PAGE_BLOCKS: u32 = 64;
@@ -59,7 +60,7 @@ pub struct Progress {
     /// Blocks of the present round, or the last one, that could not be copied where they should be; tried again.
     pub left_blocks: u64,
     /// Blocks that cannot be copied at all: the blocks between them and the head of their run are gone, so that no prefix
-    /// reaches them, or their domain was purged.
+    /// reaches them, their domain was purged, or no frame is long enough for them.
     pub stranded_blocks: u64,
     /// Whether this node is to be emptied.
     pub is_draining: bool,
@@ -348,7 +349,8 @@ impl Inner {
                 Verdict::Copy(nodes) => nodes,
             };
             let tag = self.parts.arenas.tag(listed.arena);
-            let (Some(run), Some(tag)) = (listed.run, tag) else {
+            let fits = listed.payload_bytes <= u64::from(Limits::BULK.payload_bytes_max);
+            let (Some(run), Some(tag), true) = (listed.run, tag, fits) else {
                 stranded += 1;
                 continue;
             };
@@ -447,7 +449,7 @@ impl Inner {
         let mut bytes = u64::MAX;
         for copy in copies {
             let more = bytes.saturating_add(copy.listed.payload_bytes);
-            let frame_blocks_max = options.frame_blocks_max.max(1);
+            let frame_blocks_max = options.frame_blocks_max.clamp(1, NAMES_MAX);
             match frames.last_mut() {
                 Some(frame)
                     if more <= options.frame_bytes_max && frame.len() < frame_blocks_max =>

@@ -26,6 +26,8 @@ use crate::directory::Place;
 use crate::peer::{Callers, Parcel, PeerError};
 use crate::wire::{Kind, Limits};
 
+/// Bytes up to this are copied where the caller stands.
+const COPY_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes, in KiB, of copies on their way that nobody waits for: a quarter of a gibibyte.
 const BEHIND_KIB_MAX: usize = 256 << 10;
 
@@ -221,12 +223,11 @@ impl Writer {
         let payload = match blocks {
             [one] => one.payload.clone(),
             several => {
-                let bytes = several.iter().map(|put| put.payload.len()).sum();
-                let mut together = BytesMut::with_capacity(bytes);
-                several
-                    .iter()
-                    .for_each(|put| together.extend_from_slice(&put.payload));
-                together.freeze()
+                let pieces = several.iter().map(|put| put.payload.clone()).collect();
+                together(pieces).await.ok_or(PeerError::Unreachable {
+                    peer: node,
+                    reason: "this node is stopping".to_owned(),
+                })?
             }
         };
         let codes = self.codes(node, Kind::BlockWrite, &ask, payload, deadline);
@@ -251,6 +252,23 @@ impl Writer {
         let answer = self.callers.call(node, parcel, deadline).await?;
         answer.header().map_err(protocol)
     }
+}
+
+/// The bytes of several blocks, copied one after the other; many of them where it may take its time.
+async fn together(pieces: Vec<Bytes>) -> Option<Bytes> {
+    let bytes = pieces.iter().map(Bytes::len).sum();
+    let copy = move || {
+        let mut together = BytesMut::with_capacity(bytes);
+        pieces
+            .iter()
+            .for_each(|piece| together.extend_from_slice(piece));
+        together.freeze()
+    };
+    if bytes <= COPY_INLINE_BYTES_MAX {
+        return Some(copy());
+    }
+    // The only way to fail is that the runtime is shutting down.
+    tokio::task::spawn_blocking(copy).await.ok()
 }
 
 /// Why a peer gave no answer, as doors know it.

@@ -12,6 +12,7 @@ async fn noise_is_refused_and_breaks_nothing() {
     let rig = Rig::start(options()).await;
     let blocks = chain_at(&rig, B, 0, 3);
     rig.put_chain(A, &blocks).await;
+    rig.until_listed(&blocks, 1).await;
     let service = service(&rig, B);
     let ask = ReadAsk {
         domain: DomainTag([1; 16]),

@@ -6,7 +6,7 @@ use ultrakv_actors::clock::Now;
 use ultrakv_cache::BlockKey;
 
 use super::*;
-use crate::block::feed::Batch;
+use crate::block::feed::{Batch, PageAsk};
 use crate::directory::Life;
 
 const SHARDS: usize = 2;
@@ -53,6 +53,10 @@ enum Step {
     Pages {
         answered: bool,
     },
+    /// Pages are told, but the actor hears of it later.
+    LatePages,
+    /// It hears of it.
+    Heard,
     Wait(u64),
 }
 
@@ -66,6 +70,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Echo),
         1 => Just(Step::Resume),
         3 => any::<bool>().prop_map(|answered| Step::Pages { answered }),
+        2 => Just(Step::LatePages),
+        2 => Just(Step::Heard),
         2 => (0..1_500_u64).prop_map(Step::Wait),
     ];
     proptest::collection::vec(step, 1..160)
@@ -80,6 +86,7 @@ struct Player {
     now: Now,
     turn: usize,
     doubted: Option<Vec<u8>>,
+    unheard: Vec<(PageAsk, BootId, Option<u32>)>,
 }
 
 impl Player {
@@ -93,6 +100,7 @@ impl Player {
             now: Now(0),
             turn: 0,
             doubted: None,
+            unheard: Vec::new(),
         };
         (0..SHARDS).for_each(|shard| player.reports.began(shard, player.life(shard)));
         player
@@ -173,26 +181,38 @@ impl Player {
             }
             Step::Resume => self.reports.resume(self.now),
             Step::Pages { answered } => self.pages(answered),
+            Step::LatePages => {
+                for ask in self.reports.pages() {
+                    let told = (ask, self.life(ask.shard), self.tell(ask));
+                    self.unheard.push(told);
+                }
+            }
+            Step::Heard => {
+                for (ask, life, next) in self.unheard.drain(..) {
+                    self.reports.paged(ask, Some((life, next)));
+                }
+            }
             Step::Wait(ms) => self.now = self.now.add_ms(ms),
         }
     }
 
     fn pages(&self, answered: bool) {
         for ask in self.reports.pages() {
-            if !answered {
-                self.reports.paged(ask, None);
-                continue;
-            }
-            let count = usize::try_from(ask.blocks_max).unwrap();
-            let from = usize::try_from(ask.from).unwrap();
-            let end = KEYS.min(from + count);
-            for number in self.held[ask.shard].range(from..end) {
-                self.reports
-                    .listed(ask.shard, &key(*number), key(*number).slot());
-            }
-            let next = (end < KEYS).then(|| u32::try_from(end).unwrap());
-            self.reports.paged(ask, Some((self.life(ask.shard), next)));
+            let told = answered.then(|| (self.life(ask.shard), self.tell(ask)));
+            self.reports.paged(ask, told);
         }
+    }
+
+    /// A shard's turn: it tells a page, and where to go on.
+    fn tell(&self, ask: PageAsk) -> Option<u32> {
+        let count = usize::try_from(ask.blocks_max).unwrap().min(5);
+        let from = usize::try_from(ask.from).unwrap();
+        let end = KEYS.min(from + count);
+        for number in self.held[ask.shard].range(from..end) {
+            let slot = key(*number).slot();
+            self.reports.listed(ask.shard, &key(*number), slot);
+        }
+        (end < KEYS).then(|| u32::try_from(end).unwrap())
     }
 
     /// As below, with a report of each shard after everything else.
@@ -209,6 +229,7 @@ impl Player {
 
     /// Lets everything that is under way come to its end.
     fn come_to_rest(&mut self) {
+        self.play(&Step::Heard);
         self.reports.resume(self.now);
         for _ in 0..400 {
             self.now = self.now.add_ms(300);
@@ -254,6 +275,42 @@ proptest! {
         prop_assert!(player.listed().is_subset(&player.truth()));
         prop_assert!(player.reports.waiting() <= SHARDS * waiting_max);
     }
+}
+
+#[test]
+fn a_batch_of_unknown_fate_is_sent_again_as_it_was_also_by_the_actors_next_life() {
+    let mut player = Player::new(1_000);
+    player.play(&Step::Restart(0));
+    player.play(&Step::Change {
+        shard: 0,
+        number: 1,
+    });
+    let batch = player.cut().unwrap();
+    // What comes meanwhile waits for it.
+    player.play(&Step::Change {
+        shard: 0,
+        number: 2,
+    });
+    assert!(player.cut().is_none());
+    player.reports.settle(&batch.lives, None, player.now);
+    assert!(player.cut().is_none(), "at once again");
+    let sections = |batch: &Batch| {
+        let mut sections = decode(&batch.bytes).unwrap();
+        sections.sort_by_key(|section| format!("{section:?}"));
+        sections
+    };
+    player.now = player.now.add_ms(1_000);
+    let again = player.cut().unwrap();
+    assert_eq!(sections(&again), sections(&batch));
+    assert!(player.cut().is_none());
+    player.reports.resume(player.now);
+    let again = player.cut().unwrap();
+    assert_eq!(sections(&again), sections(&batch));
+    let applied = player.directory.apply(&decode(&again.bytes).unwrap());
+    let now = player.now;
+    player.reports.settle(&again.lives, Some(&applied), now);
+    player.come_to_rest();
+    assert_eq!(player.listed(), player.truth());
 }
 
 #[test]
