@@ -32,7 +32,6 @@ pub(crate) struct Running {
 
 /// Brings a node up. On an error, what was already up goes down with the process.
 pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<Running, Failure> {
-    refuse_membership(&loaded.settings)?;
     let held = ultrakv_gateway::hold(&loaded.settings).map_err(|error| closed(&error))?;
     let engine = load_model(&loaded.settings).await?;
     let budgets = budget_warnings(&loaded, &engine);
@@ -53,15 +52,24 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         tracing::warn!(code, key, %origin, "{message}");
     }
 
-    let plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
+    let mut plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
     let clock = plan.clock.clone();
+    // Only a member's blocks are asked for by others, so only it tells of them.
+    let reports = settings
+        .cluster
+        .is_member()
+        .then(|| ultrakv_cluster::block_reports(plan.devices.len()));
+    plan.watcher = reports.clone().map(|reports| reports as _);
     let node = Node::start(plan)
         .await
         .map_err(|error| Failure::caused("starting the actors", &error))?;
-    let plan = ClusterPlan::from_settings(&settings, VERSION);
+    let plan = ClusterPlan {
+        reports,
+        ..ClusterPlan::from_settings(&settings, VERSION)
+    };
     let cluster = ClusterHandle::start(plan, &node)
         .await
-        .map_err(|error| Failure::caused("starting the cluster", &error))?;
+        .map_err(|error| Failure::caused("starting the cluster", &error).hint(error.hint()))?;
 
     let parts = GatewayParts {
         node: node.clone(),
@@ -80,15 +88,6 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         node,
         clock,
     })
-}
-
-/// This build's nodes are clusters of one: one that was told to be a member must not serve on its own instead.
-fn refuse_membership(settings: &Settings) -> Result<(), Failure> {
-    if !settings.cluster.is_member() {
-        return Ok(());
-    }
-    let message = "cluster.certs: this build cannot be a member of a cluster";
-    Err(Failure::new(Status::Usage, message).hint("leave cluster.certs out for a cluster of one"))
 }
 
 /// Why the doors stay closed.

@@ -18,6 +18,7 @@
 
 mod desk;
 mod guest;
+mod meters;
 mod note;
 mod plan;
 mod store;
@@ -128,6 +129,7 @@ impl EntryHost {
     /// A host for a node's shards. Nothing lives in them before [`EntryHost::admit`].
     #[must_use]
     pub fn new(plan: HostPlan, links: HostLinks) -> Self {
+        meters::describe();
         let cache = &links.cache;
         let shards: Vec<usize> = (0..SLOT_COUNT)
             .map(|slot| cache.box_shard(EntryBox(slot)))
