@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::arena::{Extents, PageRange};
 use crate::block::BlockHeader;
-use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, ReservationId, Ticket};
+use crate::event::{ArenaId, LeaseId, ReservationId, Ticket};
 use crate::key::BlockKey;
 
 /// A block lent to a reader.
@@ -22,31 +22,6 @@ pub struct Lent {
     pub arena: ArenaId,
     /// Its pages, in payload order; the last one is filled only up to `header.payload_bytes`.
     pub extents: Extents,
-}
-
-/// An entry as read.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EntryRead {
-    /// Its bytes.
-    pub value: EntryValue,
-    /// Its version; grows with every write on this shard.
-    pub version: u64,
-    /// Kept or cached.
-    pub class: EntryClass,
-    /// Milliseconds it has left, `None` for no limit.
-    pub ttl_ms: Option<u64>,
-}
-
-impl std::fmt::Debug for EntryRead {
-    /// Sizes only: entries are users' data.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EntryRead")
-            .field("value_bytes", &self.value.len())
-            .field("version", &self.version)
-            .field("class", &self.class)
-            .field("ttl_ms", &self.ttl_ms)
-            .finish()
-    }
 }
 
 /// What became of one key of a pin request.
@@ -101,36 +76,6 @@ impl PutRefusal {
             Self::PinQuota => "unpin other blocks, use a soft pin, or raise the quota",
             Self::Malformed => "send a payload whose length is what the layout and tokens ask for",
             Self::Gone => "reserve again and commit within the term",
-        }
-    }
-}
-
-/// Why an entry was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum EntryRefusal {
-    /// Key or value is larger than an entry may be.
-    #[error("the entry is larger than the limit")]
-    TooLarge,
-    /// The quota is full of entries that are never evicted.
-    #[error("the quota of entries is full")]
-    Full,
-}
-
-impl EntryRefusal {
-    /// A stable code for logs and answers.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "entry_too_large",
-            Self::Full => "entry_quota_full",
-        }
-    }
-
-    /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "store a smaller value, or raise the budget of entries",
-            Self::Full => "delete kept entries or give them a TTL, or raise the budget of entries",
         }
     }
 }
@@ -207,43 +152,6 @@ pub enum Effect {
         ticket: Ticket,
         /// Blocks that were visible.
         blocks: u64,
-        /// Entries that were.
-        entries: u64,
-    },
-    /// Answers `EntryGet`.
-    Entry {
-        /// Caller's number.
-        ticket: Ticket,
-        /// The entry, if there is one.
-        found: Option<EntryRead>,
-    },
-    /// Answers `EntryPut`.
-    EntryStored {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Its version.
-        version: u64,
-    },
-    /// Answers `EntryPut` or `EntryDelete`: the condition does not hold, nothing changed.
-    EntryConflict {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Version stored, `None` when nothing is.
-        version: Option<u64>,
-    },
-    /// Answers `EntryPut`: not stored; what was stored before still is.
-    EntryRefused {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Why.
-        why: EntryRefusal,
-    },
-    /// Answers `EntryDelete`.
-    EntryDeleted {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Whether something was deleted.
-        existed: bool,
     },
     /// Answers `Evict`.
     Evicted {

@@ -34,10 +34,12 @@ mod room;
 mod store;
 mod upkeep;
 
+pub use entries::EntryTable;
+
 /// Most blocks a shard ever holds: ghosts can double the vertices, and their numbers have 31 bits.
 pub const BLOCKS_MAX: u32 = 1 << 30;
 
-/// Leases, reservations and entries ended for their age before one event.
+/// Leases and reservations ended for their age before one event.
 const EXPIRE_STEP: u32 = 4_096;
 
 /// Blocks looked at for their age by one tick: 16 384 records are 700 KiB, well under a millisecond.
@@ -122,9 +124,9 @@ pub struct ShardStats {
     pub evicted: u64,
     /// Blocks gone by time.
     pub expired: u64,
-    /// Entry lookups.
+    /// Entries that clients looked up.
     pub entry_lookups: u64,
-    /// Entry lookups that found something.
+    /// Lookups of them that found something.
     pub entry_hits: u64,
     /// Cached entries evicted for room.
     pub entries_evicted: u64,
@@ -247,23 +249,6 @@ impl Shard {
                 effects.push(Effect::Removed { ticket, blocks });
             }
             Event::Purge { ticket, arena } => effects.push(self.purge(ticket, arena)),
-            Event::EntryGet {
-                ticket,
-                domain,
-                key,
-            } => {
-                let found = self.entry_get(domain, &key);
-                effects.push(Effect::Entry { ticket, found });
-            }
-            Event::EntryPut { ticket, put } => effects.push(self.entry_put(ticket, put)),
-            Event::EntryDelete {
-                ticket,
-                domain,
-                key,
-                only_if,
-            } => {
-                effects.push(self.entry_delete(ticket, domain, &key, only_if));
-            }
             Event::Evict {
                 ticket,
                 bytes_goal,
@@ -311,8 +296,6 @@ impl Shard {
                 self.release(lease);
             } else if let Some(reservation) = self.reservations.due(self.now) {
                 self.abort(reservation);
-            } else if let Some(entry) = self.entries.due(self.now) {
-                self.drop_entry(entry);
             } else {
                 break;
             }

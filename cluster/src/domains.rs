@@ -57,6 +57,13 @@ pub(crate) struct Keyring {
     pub(crate) arena: ArenaId,
 }
 
+impl Keyring {
+    /// What nodes call this generation.
+    pub(crate) fn tag(&self) -> DomainTag {
+        DomainTag(self.secret.tag(self.generation))
+    }
+}
+
 /// Every service and its domain.
 #[derive(Clone, Debug)]
 pub(crate) struct Domains {
@@ -107,7 +114,7 @@ impl Domains {
         Ok(Domain {
             effective: keyring.secret.effective(keyring.generation, salt),
             arena: keyring.arena,
-            tag: DomainTag(keyring.secret.tag(keyring.generation)),
+            tag: keyring.tag(),
         })
     }
 

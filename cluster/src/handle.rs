@@ -11,13 +11,13 @@ use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
     ActorInfo, ActorState, BlockPut, BootId, CacheHandle, ChildSpec, Domain, EntropyError,
-    EntryError, EntryFound, EntryOptions, LeasedBlock, Node, PutError, RequestError, ShardReport,
-    StartError, Stored,
+    LeasedBlock, Node, PutError, RequestError, ShardReport, StartError, Stored,
 };
-use ultrakv_cache::{BlockAddress, OnlyIf, Pin, PinOutcome};
+use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
 
 use crate::NodeId;
 use crate::domains::{Domains, UnknownService};
+use crate::entry::{EntryError, EntryFound, EntryHost, EntryOptions, EntryRouter, OnlyIf};
 use crate::membership::{Membership, MembershipPort, PurgeError};
 use crate::slots::SlotMap;
 use crate::status::{
@@ -61,6 +61,9 @@ pub enum ClusterStartError {
     /// An actor did not start.
     #[error(transparent)]
     Actor(#[from] StartError),
+    /// Another cluster was started on this node already.
+    #[error("the node's shards have another cluster's entries")]
+    Occupied,
 }
 
 /// Everything the doors may use; cheap to clone.
@@ -74,6 +77,7 @@ struct Inner {
     plan: ClusterPlan,
     node: Node,
     cache: CacheHandle,
+    entries: EntryRouter,
     clock: Clock,
     view: Published,
     membership: Arc<MembershipPort>,
@@ -110,7 +114,14 @@ impl ClusterHandle {
             closing: Vec::new(),
         }));
 
+        // Alone, all slots are this node's; with others the metadata says whose they are.
+        let host = EntryHost::alone(node_id, cache.clone(), node.clock().clone());
+        let entries = EntryRouter::new(&host);
+        if !host.admit() {
+            return Err(ClusterStartError::Occupied);
+        }
         let membership = Membership {
+            entries: host,
             view: Arc::clone(&view),
             port: Arc::new(MembershipPort::new()),
             cache: cache.clone(),
@@ -134,6 +145,7 @@ impl ClusterHandle {
                 plan,
                 node: node.clone(),
                 cache,
+                entries,
                 clock: node.clock().clone(),
                 view,
                 membership: port,
@@ -238,7 +250,7 @@ impl ClusterHandle {
         key: &[u8],
         deadline: Deadline,
     ) -> Result<Option<EntryFound>, EntryError> {
-        self.inner.cache.entry_get(domain, key, deadline).await
+        self.inner.entries.get(domain, key, deadline).await
     }
 
     /// Writes an entry; answers its version.
@@ -253,8 +265,8 @@ impl ClusterHandle {
         options: EntryOptions,
         deadline: Deadline,
     ) -> Result<u64, EntryError> {
-        let cache = &self.inner.cache;
-        cache.entry_put(domain, key, value, options, deadline).await
+        let entries = &self.inner.entries;
+        entries.put(domain, key, value, options, deadline).await
     }
 
     /// Deletes an entry; answers whether there was one.
@@ -268,8 +280,24 @@ impl ClusterHandle {
         only_if: OnlyIf,
         deadline: Deadline,
     ) -> Result<bool, EntryError> {
-        let cache = &self.inner.cache;
-        cache.entry_delete(domain, key, only_if, deadline).await
+        let entries = &self.inner.entries;
+        entries.delete(domain, key, only_if, deadline).await
+    }
+
+    /// Gives an entry another time to live; answers its version, which stays.
+    ///
+    /// # Errors
+    /// When there is none or its condition does not hold, or when it is not known whether it was carried out.
+    pub async fn entry_touch(
+        &self,
+        domain: &Domain,
+        key: &[u8],
+        ttl_ms: Option<u64>,
+        only_if: OnlyIf,
+        deadline: Deadline,
+    ) -> Result<u64, EntryError> {
+        let entries = &self.inner.entries;
+        entries.touch(domain, key, ttl_ms, only_if, deadline).await
     }
 
     /// Makes everything that a service's domain holds unreachable, and frees it. A share group is

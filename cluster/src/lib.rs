@@ -23,11 +23,12 @@ pub mod wire;
 mod tests;
 
 pub use ultrakv_actors::{
-    ActorInfo, ActorState, BlockPut, Deadline, Domain, DomainTag, EntryError, EntryFound,
-    EntryOptions, LeasedBlock, PutError, RequestError, ShardReport, Stored,
+    ActorInfo, ActorState, BlockPut, Deadline, Domain, DomainTag, LeasedBlock, PutError,
+    RequestError, ShardReport, Stored,
 };
 
 pub use domains::UnknownService;
+pub use entry::{EntryError, EntryFound, EntryOptions, EntryRefusal, OnlyIf};
 pub use handle::{ClusterHandle, ClusterPlan, ClusterStartError};
 pub use identity::{Incarnation, NodeId};
 pub use membership::PurgeError;

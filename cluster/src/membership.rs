@@ -11,9 +11,10 @@ use arc_swap::ArcSwapOption;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use ultrakv_actors::clock::{Clock, Deadline};
-use ultrakv_actors::{ArenaPurge, CacheHandle, RequestError};
+use ultrakv_actors::{CacheHandle, RequestError};
 
 use crate::domains::UnknownService;
+use crate::entry::EntryHost;
 use crate::status::PurgeReport;
 use crate::view::{Published, View};
 
@@ -129,7 +130,15 @@ pub(crate) struct Membership {
     pub(crate) view: Published,
     pub(crate) port: Arc<MembershipPort>,
     pub(crate) cache: CacheHandle,
+    pub(crate) entries: EntryHost,
     pub(crate) clock: Clock,
+}
+
+/// What purges dropped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Purged {
+    blocks: u64,
+    entries: u64,
 }
 
 /// Keeps callers waiting only while this life lasts.
@@ -149,7 +158,7 @@ impl Membership {
     async fn purge(&self, service: &str, deadline: Deadline) -> Result<PurgeReport, PurgeError> {
         let view = self.view.load_full();
         let (sharing, keyring) = view.domains.find(service)?;
-        let old = keyring.arena;
+        let old = (keyring.arena, keyring.tag());
         // First the new generation, so that the old blocks are unreachable at once; a request that
         // still holds the old domain finds its arena closed and stores nothing.
         let arena = self.cache.open_arena();
@@ -169,16 +178,16 @@ impl Membership {
         })
     }
 
-    /// Frees every closed arena on every shard and forgets it: this purge's, and those of earlier
+    /// Frees every closed arena and what entries lie under its tag, on every shard, and forgets it: this purge's, and those of earlier
     /// purges that ran out of time.
-    async fn confirm_all(&self, deadline: Deadline) -> Result<ArenaPurge, RequestError> {
-        let mut sum = ArenaPurge::default();
+    async fn confirm_all(&self, deadline: Deadline) -> Result<Purged, RequestError> {
+        let mut sum = Purged::default();
         let closing = self.view.load().closing.clone();
-        for arena in closing {
+        for (arena, tag) in closing {
             let purged = self.cache.purge(arena, deadline).await?;
             sum.blocks += purged.blocks;
-            sum.entries += purged.entries;
-            self.publish(|view| view.closing.retain(|closing| *closing != arena));
+            sum.entries += self.entries.retire(tag, deadline).await?;
+            self.publish(|view| view.closing.retain(|closing| closing.0 != arena));
         }
         Ok(sum)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ultrakv_actors::{Deadline, EntryOptions, Node, NodePlan};
+use ultrakv_actors::{Deadline, Node, NodePlan};
 use ultrakv_cache::{
     BlockAddress, BlockHeader, BlockKind, BlockLayout, Budget, Dtype, KeyInputs, KeySpace, Pin,
 };

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use ultrakv_actors::DomainTag;
 use ultrakv_cache::ArenaId;
 
 use crate::domains::Domains;
@@ -19,8 +20,8 @@ pub(crate) struct View {
     pub(crate) members: Vec<Member>,
     pub(crate) slots: SlotMap,
     pub(crate) domains: Domains,
-    /// Arenas of purged generations that were not yet confirmed empty.
-    pub(crate) closing: Vec<ArenaId>,
+    /// Purged generations that were not yet confirmed empty: where their blocks lay, and what their entries lie under.
+    pub(crate) closing: Vec<(ArenaId, DomainTag)>,
 }
 
 /// The place where the present view is found.

@@ -4,10 +4,7 @@
 //! must never know how a question is answered.
 
 use tokio::sync::oneshot;
-use ultrakv_cache::{
-    ArenaId, BlockKey, EntryPut, EntryRead, EntryRefusal, OnlyIf, Pin, PinOutcome, PutRefusal,
-    ReservationId, ReserveBlock,
-};
+use ultrakv_cache::{ArenaId, BlockKey, Pin, PinOutcome, PutRefusal, ReservationId, ReserveBlock};
 
 use super::lease::{LentBlock, Reservation};
 use super::report::ShardReport;
@@ -49,12 +46,10 @@ pub(crate) enum ShardMsg {
     Remove(Ask<Vec<BlockKey>, u32>),
     /// Drop a domain. From the membership actor, which asks for one at a time.
     Purge(Ask<ArenaId, ArenaPurge>),
-    /// Read an entry.
-    EntryGet(Ask<(ArenaId, Box<[u8]>), Option<EntryRead>>),
-    /// Write an entry.
-    EntryPut(Ask<EntryPut, Result<EntryWritten, EntryRefusal>>),
-    /// Delete an entry.
-    EntryDelete(Ask<(ArenaId, Box<[u8]>, OnlyIf), EntryWritten>),
+    /// There is something in the guest's inbox, or to look at. At most one at a time.
+    Guest,
+    /// A restless guest's time has passed. At most one at a time.
+    GuestTick,
     /// Let time pass, and free some room. From the eviction actor, which waits for the answer.
     Evict(Ask<Turn, Relief>),
     /// Report.
@@ -100,26 +95,11 @@ pub(crate) enum Committed {
     Refused(PutRefusal),
 }
 
-/// What became of an entry's write or deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryWritten {
-    /// Written, at this version.
-    Stored { version: u64 },
-    /// Deleted, or there was nothing.
-    Deleted { existed: bool },
-    /// Not written: its domain was purged.
-    Purged,
-    /// The condition does not hold; this version is stored.
-    Conflict { version: Option<u64> },
-}
-
 /// What a purge dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaPurge {
     /// Blocks that were visible.
     pub blocks: u64,
-    /// Entries that were.
-    pub entries: u64,
 }
 
 /// One turn of eviction.

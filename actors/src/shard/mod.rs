@@ -22,6 +22,6 @@ pub(crate) use arenas::Arenas;
 pub use lease::LeasedBlock;
 pub(crate) use lease::{LentBlock, Reservation};
 pub use message::ArenaPurge;
-pub(crate) use message::{Committed, EntryWritten, Relief, Reserved, ShardMsg, Turn, Wanted};
-pub(crate) use port::{ShardPort, Unanswered};
+pub(crate) use message::{Committed, Relief, Reserved, ShardMsg, Turn, Wanted};
+pub(crate) use port::ShardPort;
 pub use report::ShardReport;

@@ -4,8 +4,9 @@
 //! never touch a payload.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, watch};
 use ultrakv_cache::{
@@ -15,12 +16,18 @@ use ultrakv_cache::{
 use super::arenas::Arenas;
 use super::budget::less_residue;
 use super::lease::{LentBlock, Loan};
+use super::message::ShardMsg;
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
 use super::report::ShardReport;
 use crate::BlockWatcher;
 use crate::device::{Claim, Pages, Region, TierError};
 use crate::eviction::EvictionPort;
+use crate::guest::{GuestFactory, GuestWorld, ShardGuest};
+
+/// How often a restless guest is ticked: what it waits for are answers of other nodes, some hundred microseconds away, and it
+/// repeats what was lost no sooner than after twice this.
+const GUEST_TICK: Duration = Duration::from_millis(10);
 
 /// What every life of a shard is given; outlives them all.
 #[derive(Clone)]
@@ -29,6 +36,8 @@ pub(crate) struct ShardLink {
     pub(crate) arenas: Arc<Arenas>,
     pub(crate) eviction: Arc<EvictionPort>,
     pub(crate) watcher: Option<Arc<dyn BlockWatcher>>,
+    /// Who makes guests, once they are admitted.
+    pub(crate) guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
 }
 
 /// One life of a shard.
@@ -42,6 +51,9 @@ pub(crate) struct ShardState {
     /// The eviction actor is looking at this shard: it need not be told of pressure. Were it told, a shard in which nothing
     /// can go would have it come back at once, for ever.
     pub(super) has_turn: bool,
+    /// A tick is on its way to the guest.
+    pub(super) is_ticking: bool,
+    guest: Option<Box<dyn ShardGuest>>,
     regions: BTreeMap<ArenaId, Arc<Region>>,
     effects: Vec<Effect>,
     last_ticket: u64,
@@ -71,6 +83,8 @@ impl ShardState {
             budget,
             meters,
             has_turn: false,
+            is_ticking: false,
+            guest: None,
             regions: BTreeMap::new(),
             effects: Vec::new(),
             last_ticket: 0,
@@ -96,6 +110,36 @@ impl ShardState {
         let now = self.link.port.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         self.shard.handle(event, now, &mut effects);
+        self.carry_out(effects)
+    }
+
+    /// Gives the guest a turn; one that is not there yet begins, if guests are admitted.
+    pub(super) fn visit(&mut self, turn: impl FnOnce(&mut dyn ShardGuest, &mut GuestWorld<'_>)) {
+        let (shard, life) = (self.link.port.index, self.life.boot_id);
+        if self.guest.is_none() {
+            let factory = self.link.guests.get();
+            self.guest = factory.map(|factory| factory.begin(shard, life));
+        }
+        let Some(guest) = &mut self.guest else {
+            return;
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut world = GuestWorld {
+            now: self.link.port.clock.now(),
+            shard,
+            life,
+            entries: self.shard.entries(&mut effects),
+        };
+        turn(&mut **guest, &mut world);
+        if guest.is_restless() && !self.is_ticking {
+            self.is_ticking = true;
+            self.life.send_after(GUEST_TICK, || ShardMsg::GuestTick);
+        }
+        self.carry_out(effects);
+    }
+
+    /// Carries effects out, in order, and gives the one that is an answer.
+    fn carry_out(&mut self, mut effects: Vec<Effect>) -> Option<Effect> {
         let mut answer = None;
         for effect in effects.drain(..) {
             match effect {
@@ -122,11 +166,6 @@ impl ShardState {
                 | Effect::Pinned { .. }
                 | Effect::Removed { .. }
                 | Effect::Purged { .. }
-                | Effect::Entry { .. }
-                | Effect::EntryStored { .. }
-                | Effect::EntryConflict { .. }
-                | Effect::EntryRefused { .. }
-                | Effect::EntryDeleted { .. }
                 | Effect::Evicted { .. }
                 | Effect::Resized { .. } => answer = Some(effect),
             }
@@ -215,8 +254,9 @@ impl ShardState {
 }
 
 impl Drop for ShardState {
-    /// However this life ends, its pages go, save those that are being read.
+    /// However this life ends, its guest hears no more, and its pages go, save those that are being read.
     fn drop(&mut self) {
+        self.life.close_inbox();
         for region in std::mem::take(&mut self.regions).into_values() {
             self.link.port.retire(&region);
         }

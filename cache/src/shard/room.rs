@@ -191,7 +191,8 @@ impl Shard {
     }
 
     pub(super) fn drop_entry(&mut self, id: EntryId) -> u64 {
-        let bytes = self.entries.remove(id).map_or(0, |entry| entry.bytes());
+        let bytes = self.entries.bytes_of(id);
+        self.entries.remove(id);
         self.usage.bytes -= bytes;
         self.usage.entry_bytes -= bytes;
         bytes

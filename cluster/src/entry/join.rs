@@ -241,14 +241,19 @@ impl Replica {
         }
     }
 
-    /// The owner no longer has what this copy needs.
+    /// The owner no longer has what this copy needs, or does not know of the copy. One that is whole gives way only to the
+    /// latter. Should it be a member nevertheless, because an older message of its own was heard again since, it fails and
+    /// asks to go; nothing was committed that rests on it alone.
     pub(super) fn copy_void(&mut self, ask: u64, world: &mut World<'_>, effects: &mut Vec<Effect>) {
         if let Role::Joining(joining) = &self.role
-            && joining.ask == ask
-            && !joining.is_whole
+            && (joining.ask == ask && !joining.is_whole || joining.copy == ask)
         {
-            self.role = Role::Idle;
-            self.start_joining(world, effects);
+            if self.is_wanted {
+                self.role = Role::Idle;
+                self.start_joining(world, effects);
+            } else {
+                self.drop_copy(world);
+            }
         }
     }
 

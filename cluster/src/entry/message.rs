@@ -83,11 +83,11 @@ pub enum Message {
         /// Whether nothing lies behind them.
         is_last: bool,
     },
-    /// Owner to joiner: writes it needs are no longer kept, or it is not known; begin again.
+    /// Owner to joiner: writes it needs are no longer kept, or its copy is not known; begin again.
     CopyVoid {
         /// The owner's epoch.
         epoch: Epoch,
-        /// The last question seen of it.
+        /// The last question seen of it; the one that began the copy, if that is not known.
         ask: u64,
     },
 }

@@ -154,8 +154,17 @@ impl Replica {
     }
 
     /// Another replica has all writes up to a number.
-    pub(super) fn acked(&mut self, from: Incarnation, progress: Progress, now: Now) {
-        let last = self.list.last();
+    ///
+    /// A joiner that was given up for its silence is told so: it would wait for ever. It was not asked to be added under this
+    /// epoch, or it would not have been given up.
+    pub(super) fn acked(
+        &mut self,
+        from: Incarnation,
+        progress: Progress,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (epoch, last) = (self.epoch(), self.list.last());
         let by_node = self.sabotage.boot_forgotten();
         let Role::Owner(owner) = &mut self.role else {
             return;
@@ -168,11 +177,15 @@ impl Replica {
                 peer.owes_since = now;
             }
             advance(peer, through, committed, now);
-        } else if let Some(joiner) = owner.joiners.get_mut(&from)
-            && joiner.copy == progress.copy
-        {
-            advance(&mut joiner.peer, through, committed, now);
-            joiner.is_whole |= progress.is_whole;
+        } else if let Some(joiner) = owner.joiners.get_mut(&from) {
+            if joiner.copy == progress.copy {
+                advance(&mut joiner.peer, through, committed, now);
+                joiner.is_whole |= progress.is_whole;
+            }
+        } else if progress.copy > 0 {
+            let ask = progress.copy;
+            let message = Message::CopyVoid { epoch, ask };
+            effects.push(Effect::Send { to: from, message });
         }
     }
 

@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use ultrakv_actors::{PutError, RequestError};
-use ultrakv_cache::{EntryRefusal, PutRefusal};
-use ultrakv_cluster::{EntryError, PurgeError, UnknownService};
+use ultrakv_cache::PutRefusal;
+use ultrakv_cluster::{EntryError, EntryRefusal, PurgeError, UnknownService};
 
 use super::Problem;
 
@@ -49,7 +49,9 @@ impl From<EntryError> for Problem {
     fn from(error: EntryError) -> Self {
         let status = match error {
             EntryError::Request(error) => return Self::from(error),
-            EntryError::OutcomeUnknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+            EntryError::OutcomeUnknown(_) | EntryError::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EntryError::Refused(why) => return Self::from(why),
             EntryError::Conflict { .. } => StatusCode::PRECONDITION_FAILED,
             EntryError::DomainPurged => StatusCode::CONFLICT,

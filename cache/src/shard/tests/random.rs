@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arena::Extents;
-use crate::event::EntryValue;
+use crate::entry::{Entry, EntryBox, EntryClass};
 
+mod entries;
 mod event;
 mod observe;
 mod steps;
@@ -46,14 +47,6 @@ struct KnownBlock {
     expires: Now,
 }
 
-#[derive(Clone, Debug)]
-struct KnownEntry {
-    value: EntryValue,
-    version: u64,
-    class: EntryClass,
-    expires: Now,
-}
-
 /// Pages that nobody else may get, until `until` or their release.
 #[derive(Debug)]
 struct Held {
@@ -68,7 +61,7 @@ struct Player {
     now: Now,
     ticket: u64,
     blocks: BTreeMap<usize, KnownBlock>,
-    entries: BTreeMap<(u32, u8), KnownEntry>,
+    entries: BTreeMap<(u16, u8), Entry>,
     reservations: BTreeMap<ReservationId, (ReserveBlock, usize, Held)>,
     leases: BTreeMap<LeaseId, Held>,
     run_leases: Vec<LeaseId>,
@@ -139,6 +132,13 @@ impl Player {
             return;
         }
         self.ticket += 1;
+        if let Step::Entry(step) = step {
+            let before = self.shard.stats();
+            let effects = self.play_entry(step);
+            assert!(effects.iter().all(|effect| ticket_of(effect).is_none()));
+            self.take_in(&Step::Tick, effects, &before);
+            return;
+        }
         let event = self.event(step);
         let is_asking = !matches!(
             event,
@@ -157,8 +157,13 @@ impl Player {
             .filter(|effect| ticket_of(effect).is_some())
             .count();
         assert_eq!(tickets, answers, "an answer to nobody");
+        self.take_in(step, effects, &before);
+    }
+
+    /// Takes in what the shard asks for, and compares what it holds.
+    fn take_in(&mut self, step: &Step, effects: Vec<Effect>, before: &ShardStats) {
         for effect in &effects {
-            self.observe(step, effect, &before);
+            self.observe(step, effect, before);
         }
         let forest = &self.shard.forest;
         let ids = (0..forest.slots()).map(BlockId);
@@ -167,14 +172,13 @@ impl Player {
         let told: BTreeSet<_> = self.told.keys().copied().collect();
         assert_eq!(told, stored, "the changes tell another story");
         check::agrees(&self.shard);
-        self.sees_what_it_should(&before);
+        self.sees_what_it_should(before);
         self.trace.extend(effects);
     }
 
     fn forget_what_is_over(&mut self) {
         let now = self.now;
         self.blocks.retain(|_, block| now < block.expires);
-        self.entries.retain(|_, entry| now < entry.expires);
         self.leases.retain(|_, held| now < held.until);
         self.reservations.retain(|_, (_, _, held)| now < held.until);
     }
@@ -199,8 +203,8 @@ impl Player {
             "{missing} blocks vanished"
         );
         let stored = self.entries.len();
-        self.entries.retain(|(domain, key), entry| {
-            let is_stored = shard.entries.find(ArenaId(*domain), &[*key]).is_some();
+        self.entries.retain(|(at, key), entry| {
+            let is_stored = shard.entries.find(EntryBox(*at), &[*key]).is_some();
             assert!(
                 is_stored || entry.class == EntryClass::Cached,
                 "a kept entry was evicted"
@@ -234,6 +238,10 @@ impl Player {
             self.shard.handle(event, self.now.add_ms(100), &mut effects);
             check::agrees(&self.shard);
         }
+        for at in 0..entries::BOXES {
+            self.shard.entries(&mut effects).clear(EntryBox(at));
+            check::agrees(&self.shard);
+        }
         let stats = self.shard.stats();
         assert_eq!(
             (stats.usage, stats.arenas, stats.leases),
@@ -262,11 +270,6 @@ fn ticket_of(effect: &Effect) -> Option<u64> {
         | Effect::Pinned { ticket, .. }
         | Effect::Removed { ticket, .. }
         | Effect::Purged { ticket, .. }
-        | Effect::Entry { ticket, .. }
-        | Effect::EntryStored { ticket, .. }
-        | Effect::EntryConflict { ticket, .. }
-        | Effect::EntryRefused { ticket, .. }
-        | Effect::EntryDeleted { ticket, .. }
         | Effect::Evicted { ticket, .. }
         | Effect::Resized { ticket, .. } => ticket,
         Effect::Appeared { .. }
