@@ -18,6 +18,7 @@
 
 mod desk;
 mod guest;
+mod meters;
 mod note;
 mod plan;
 mod store;
@@ -147,6 +148,7 @@ impl EntryHost {
     }
 
     fn with(plan: HostPlan, links: HostLinks, is_alone: bool) -> Self {
+        meters::describe();
         let cache = &links.cache;
         let shards: Vec<usize> = (0..SLOT_COUNT)
             .map(|slot| cache.box_shard(EntryBox(slot)))

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use metrics::counter;
 use tokio::sync::oneshot;
 use ultrakv_actors::{
     BootId, Deadline, DomainTag, GuestMessage, GuestPermit, GuestWorld, ShardGuest,
@@ -14,6 +15,7 @@ use ultrakv_actors::{
 use ultrakv_cache::{EntryBox, Now};
 
 use super::desk::Desk;
+use super::meters::{Meters, PROPOSALS, label};
 use super::note::{self, Note};
 use super::plan::{Wanted, wanted};
 use super::store::BoxStore;
@@ -89,6 +91,7 @@ pub(super) struct Guest {
     swept: BTreeMap<DomainTag, u64>,
     effects: Vec<Effect>,
     tidied_at: Now,
+    meters: Meters,
 }
 
 /// The node's tenure, as a replica asks for it.
@@ -127,19 +130,19 @@ impl Guest {
             sweeps: Vec::new(),
             effects: Vec::new(),
             tidied_at: Now::default(),
+            meters: Meters::new(shard),
         }
     }
 
     /// Hears what is new of slots and lives.
     fn hear(&mut self, world: &mut GuestWorld<'_>) {
         let roll = self.shared.words.roll();
-        let others_live = roll.lives != self.roll.lives || roll.alive != self.roll.alive;
+        let is_new = !Arc::ptr_eq(&roll, &self.roll);
+        let others_live =
+            is_new && (roll.lives != self.roll.lives || roll.alive != self.roll.alive);
         self.roll = roll;
-        for tag in &self.roll.retired {
-            if !self.swept.contains_key(tag) {
-                self.swept.insert(*tag, 0);
-                self.sweeps.push(Sweep::new(*tag, 0));
-            }
+        if is_new {
+            self.begin_sweeps();
         }
         let news = self.shared.words.take_news(self.shard);
         for slot in news {
@@ -153,6 +156,15 @@ impl Guest {
         }
         if others_live {
             self.look_at_all();
+        }
+    }
+
+    fn begin_sweeps(&mut self) {
+        for tag in &self.roll.retired {
+            if !self.swept.contains_key(tag) {
+                self.swept.insert(*tag, 0);
+                self.sweeps.push(Sweep::new(*tag, 0));
+            }
         }
     }
 
@@ -278,8 +290,7 @@ impl Guest {
             retired: &self.roll.retired,
             promised_bytes: self.promised_bytes,
         };
-        let shared = Arc::clone(&self.shared);
-        let mut tenure = Held(&*shared.links.tenure);
+        let mut tenure = Held(&*self.shared.links.tenure);
         let mut around = World {
             now: world.now,
             store: &mut store,
@@ -337,6 +348,7 @@ impl Guest {
                 self.outbox.entry(to.node).or_default().push(note);
             }
             Effect::Propose(proposal) => {
+                counter!(PROPOSALS, "why" => label(proposal.why)).increment(1);
                 // One that finds no room is proposed again.
                 self.shared.links.proposer.propose_slot(slot, proposal);
             }
@@ -492,6 +504,7 @@ impl ShardGuest for Guest {
         if world.now.since_ms(self.tidied_at) >= TIDY_MS {
             self.tidied_at = world.now;
             self.desk.tidy();
+            self.meters.publish(self.replicas.len(), self.joining.len());
         }
         self.send();
     }
