@@ -12,6 +12,7 @@ pub mod lane;
 mod membership;
 pub mod metadata;
 pub mod peer;
+pub mod placement;
 pub mod raft;
 mod slots;
 mod status;

@@ -1,6 +1,8 @@
 //! Replicas that apply the same commands are the same, from any snapshot on; and what each command promises.
 
+mod jobs;
 mod replicas;
+mod slots;
 
 use std::collections::BTreeSet;
 
@@ -113,14 +115,14 @@ impl Rig {
         assert_eq!(outcome, Outcome::Applied(Done::Set), "{command:?}");
     }
 
-    /// What is said when a life's tenure ran out, as its state is now.
-    fn down(&self, life: Incarnation) -> Command {
+    /// The tenure of a node's life runs out.
+    fn fell(&mut self, life: Incarnation) {
         let view = self.state.view();
-        let record = view.members().get(life.node).unwrap();
-        Command::NodeDown {
+        let changed_index = view.members().get(life.node).unwrap().changed_index;
+        self.done(&Command::NodeDown {
             life,
-            changed_index: record.changed_index,
-        }
+            changed_index,
+        });
     }
 
     fn refused(&mut self, command: &Command) -> &'static str {
@@ -191,14 +193,8 @@ fn a_member_goes_through_its_states_and_not_around_them() {
         rig.refused(&Command::MemberLeave { life: one }),
         "member_transition"
     );
-    let late = rig.down(one);
-    rig.done(&late);
+    rig.fell(one);
     rig.done(&go(one, Down, Up));
-    // What was said of it before it came back fells it no more.
-    assert!(matches!(
-        rig.apply(&late),
-        Outcome::Stale(Present::Member(_))
-    ));
     rig.done(&go(one, Up, Draining));
     rig.done(&Command::MemberLeave { life: one });
     assert_eq!(rig.refused(&go(one, Left, Up)), "unknown_member");
@@ -268,7 +264,10 @@ fn a_new_life_voids_the_old_one_its_shards_and_its_records() {
     assert!(view.members().is_present(life(1, 2)) && !view.members().is_present(life(1, 1)));
     // What the old life still asks for is void.
     for late in [
-        rig.down(life(1, 1)),
+        Command::NodeDown {
+            life: life(1, 1),
+            changed_index: 0,
+        },
         Command::ShardStart {
             life: life(1, 1),
             shard: 0,
@@ -321,8 +320,7 @@ fn a_purge_waits_for_every_life_that_has_not_confirmed_lost_its_lease_or_ended()
     let early = rig.apply(&confirm("a", 3, life(4, 1)));
     assert_eq!(early, Outcome::Stale(Present::Generation(2)));
     // A node that left may still serve until its lease ends.
-    let down = rig.down(life(4, 1));
-    rig.done(&down);
+    rig.fell(life(4, 1));
     rig.done(&Command::MemberLeave { life: life(4, 1) });
     assert!(rig.waiting(2).contains(&life(4, 1)));
 }
