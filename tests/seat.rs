@@ -87,9 +87,9 @@ impl Seat {
 pub fn loopback_address() -> Result<IpAddr> {
     let [.., high, low] = std::process::id().to_be_bytes();
     for _ in 0..ADDRESS_TRIES_MAX {
-        let [.., number] = SEATS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let [.., number] = (SEATS.fetch_add(1, Ordering::Relaxed) % 254 + 1).to_be_bytes();
         // From 127.16 on: resolvers and the like sit at the beginning.
-        let address = Ipv4Addr::new(127, 16 + high % 224, low, number.clamp(1, 254)).into();
+        let address = Ipv4Addr::new(127, 16 + high % 224, low, number).into();
         let ports = [HTTP_PORT, ADMIN_PORT, BULK_PORT];
         if ports
             .iter()
@@ -103,12 +103,16 @@ pub fn loopback_address() -> Result<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn seats_never_share_an_address_and_know_their_launcher() {
-        let (one, two) = (Seat::loopback().unwrap(), Seat::loopback().unwrap());
-        assert_ne!(one.address, two.address);
+        let seats = [(); 100].map(|()| Seat::loopback().unwrap());
+        let addresses: BTreeSet<IpAddr> = seats.iter().map(|seat| seat.address).collect();
+        assert_eq!(addresses.len(), seats.len());
+        let [one, two, ..] = &seats;
         assert!(one.address.is_loopback() && two.address.is_loopback());
         assert_eq!(one.cluster, one.door(CLUSTER_PORT));
         let words = ["ip", "netns", "exec", "space"].map(str::to_owned);
