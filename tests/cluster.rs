@@ -26,7 +26,7 @@ pub const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// How long a command that makes certificates may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks at a cluster that changes.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How a cluster is made.
 #[derive(Debug, Clone)]
@@ -516,27 +516,25 @@ impl TestCluster {
         told.context("no node runs")
     }
 
-    /// Has a node's slots given to the others, and waits for it; with `leave` it is no member afterwards.
+    /// Has a node's slots given to the others, and waits for it; with `leave` it is no member afterwards. Another node is asked: one
+    /// that left hears nothing more.
     ///
     /// # Errors
     /// When it is refused, or the job does not end well.
     pub fn drain(&self, at: usize, leave: bool) -> Result<()> {
-        let id = self.id(at)?.to_owned();
-        let door = self.process(at)?.admin();
-        let job = door.ask(
-            "POST",
-            &format!("/v1/nodes/{id}/drain"),
-            &json!({ "leave": leave }),
-        )?;
-        let job = Job::read(job.get("job").unwrap_or(&job))?;
-        self.wait_job(at, job.id)
+        let others = self.running().into_iter().find(|other| *other != at);
+        let other = others.context("nobody else runs")?;
+        let (id, door) = (self.id(at)?, self.process(other)?.admin());
+        let path = format!("/v1/nodes/{id}/drain");
+        let job = Job::read(&door.ask("POST", &path, &json!({ "leave": leave }))?)?;
+        self.wait_job(other, &job.id)
     }
 
     /// Waits until a job is done, as this node tells it.
     ///
     /// # Errors
     /// When it ends otherwise, or not in time.
-    pub fn wait_job(&self, at: usize, id: u64) -> Result<()> {
+    pub fn wait_job(&self, at: usize, id: &str) -> Result<()> {
         let ended = self.wait("the job ends", SETTLES_WITHIN, |cluster| {
             let jobs = cluster.jobs(at)?;
             let job = jobs

@@ -80,11 +80,11 @@ pub struct Layout {
 /// A job, as far as it has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its number.
-    pub id: u64,
+    /// Its id.
+    pub id: String,
     /// `join`, `drain` or `rebalance`.
     pub kind: String,
-    /// `waiting`, `running`, `done`, `cancelled` or `failed`.
+    /// `running`, `cancelling`, `done`, `cancelled` or `failed`.
     pub state: String,
     /// Why it stands so.
     pub reason: String,
@@ -129,9 +129,8 @@ impl View {
     /// The record of a slot.
     #[must_use]
     pub fn record(&self, slot: u16) -> Option<&Range> {
-        self.ranges
-            .iter()
-            .find(|range| (range.first..=range.last).contains(&slot))
+        let at = self.ranges.partition_point(|range| range.last < slot);
+        self.ranges.get(at).filter(|range| range.first <= slot)
     }
 
     /// Who owns the slot of an entry's name.
@@ -284,7 +283,7 @@ impl Job {
     /// When something is missing.
     pub fn read(value: &Value) -> Result<Self> {
         Ok(Self {
-            id: number(value, "id")?,
+            id: text(value, "id")?,
             kind: text(value, "kind")?,
             state: text(value, "state")?,
             reason: text(value, "reason")?,
@@ -418,9 +417,9 @@ mod tests {
             ),
             (4, 2, 6)
         );
-        let job = json!({"id": 3, "kind": "drain", "state": "running", "reason": "moving", "done": 1, "total": 2});
+        let job = json!({"id": "3f", "kind": "drain", "state": "running", "reason": "moving", "done": 1, "total": 2});
         let job = Job::read(&job).unwrap();
-        assert!(!job.is_over() && job.id == 3);
+        assert!(!job.is_over() && job.id == "3f");
         assert!(
             Job {
                 state: "failed".to_owned(),
