@@ -94,7 +94,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             }
         }),
         (any_life(), any_state(), any_state()).prop_map(|(life, from, to)| go(life, from, to)),
-        any_life().prop_map(|life| Command::NodeDown { life }),
+        (any_life(), 0..40_u64).prop_map(|(life, changed_index)| Command::NodeDown {
+            life,
+            changed_index
+        }),
         any_life().prop_map(|life| Command::MemberLeave { life }),
         any_life().prop_map(|life| Command::LeaseLost { life }),
         (0..3_u16, 0..2_u16).prop_map(|(from, to)| Command::VersionRaise { from, to }),
