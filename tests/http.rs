@@ -7,6 +7,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use thiserror::Error;
 
 /// The largest answer that is read.
@@ -71,6 +73,48 @@ impl Door {
         let stream = connected.map_err(CallError::NotSent)?;
         self.exchange(stream, &self.head(method, path, headers, body.len()), body)
             .map_err(CallError::Lost)
+    }
+
+    /// Asks for JSON and reads it; also gives the status.
+    ///
+    /// # Errors
+    /// When there is no whole answer, or it is no JSON.
+    pub fn json(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let (headers, bytes): (&[(&str, &str)], Vec<u8>) = if body.is_null() {
+            (&[], Vec::new())
+        } else {
+            (
+                &[("content-type", "application/json")],
+                serde_json::to_vec(body)?,
+            )
+        };
+        let answer = self
+            .call(method, path, headers, &bytes)
+            .with_context(|| format!("{method} {path} at {}", self.address))?;
+        let said = if answer.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&answer.body).with_context(|| {
+                let text = String::from_utf8_lossy(&answer.body);
+                format!("{method} {path} answered {}: {text}", answer.status)
+            })?
+        };
+        Ok((answer.status, said))
+    }
+
+    /// As [`Door::json`]; every status but 2xx is an error.
+    ///
+    /// # Errors
+    /// As [`Door::json`], and when it is refused.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let (status, said) = self.json(method, path, body)?;
+        if !(200..300).contains(&status) {
+            bail!(
+                "{method} {path} at {} answered {status}: {said}",
+                self.address
+            );
+        }
+        Ok(said)
     }
 
     fn head(&self, method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
