@@ -16,7 +16,7 @@
 //! 32   request id             8 B
 //! 40   XXH3-64 of 0..40       8 B   so that a damaged length is refused before room is made for it
 //! 48   header, payload
-//! ..   XXH3-64 of all before  8 B
+//! ..   XXH3-64 of all before  8 B   on the bulk lane: of all before the payload
 //! ```
 //!
 //! The checks find accidents, not attackers: who a peer is, and that nobody else wrote, is for TLS below.
@@ -49,13 +49,25 @@ const TRAILER_BYTES: usize = 8;
 /// What a frame takes beyond its header and payload.
 pub const OVERHEAD_BYTES: usize = PRELUDE_BYTES + TRAILER_BYTES;
 
-/// The longest parts that a reader makes room for.
+/// What the last eight bytes of a frame check. It belongs to the lane, so both ends know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// Everything before them.
+    Whole,
+    /// Everything before the payload: for block bytes, which TLS protects on the way and whose own checksum is compared
+    /// on arrival. A second hash over them at each end would cost as much as moving them.
+    Head,
+}
+
+/// The longest parts that a reader makes room for, and what is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest header.
     pub header_bytes_max: u32,
     /// The longest payload.
     pub payload_bytes_max: u32,
+    /// What the check at the end covers.
+    pub cover: Cover,
 }
 
 impl Limits {
@@ -63,11 +75,13 @@ impl Limits {
     pub const SMALL: Self = Self {
         header_bytes_max: 256 * 1024,
         payload_bytes_max: 4 * 1024 * 1024,
+        cover: Cover::Whole,
     };
     /// For lanes of block bytes: some blocks of a large model in one payload.
     pub const BULK: Self = Self {
         header_bytes_max: 256 * 1024,
         payload_bytes_max: 64 * 1024 * 1024,
+        cover: Cover::Head,
     };
 
     /// The longest whole frame.

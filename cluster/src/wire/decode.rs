@@ -1,18 +1,22 @@
 //! From hostile bytes to frames, a piece at a time. It must never panic, and never make room for more than one frame
 //! within the limits.
 
+use std::fmt;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
-    CHECKED_PRELUDE_BYTES, Envelope, Kind, Limits, MAGIC, OVERHEAD_BYTES, PRELUDE_BYTES,
+    CHECKED_PRELUDE_BYTES, Cover, Envelope, Kind, Limits, MAGIC, OVERHEAD_BYTES, PRELUDE_BYTES,
     TRAILER_BYTES, VERSION, WireError, length,
 };
 use crate::NodeId;
 
 /// Room for the next frame's beginning while nothing is known about it; small frames fit whole.
 const READ_AHEAD_BYTES: usize = 16 * 1024;
+/// A frame longer than this is checked while it comes; a shorter one mostly comes at once.
+const LONG_BYTES: usize = 64 * 1024;
 
 /// A whole, undamaged frame.
 #[derive(Clone, Debug)]
@@ -70,7 +74,32 @@ pub struct Decoder {
     limits: Limits,
     buffer: BytesMut,
     prelude: Option<Prelude>,
+    /// For a long frame, the check of what has come of it.
+    check: Option<Check>,
     ended: Option<WireError>,
+}
+
+/// The check of a long frame, made while it comes: its bytes are still near the processor then, and the time is not
+/// spent at the end, when somebody waits for the whole.
+struct Check {
+    hasher: Xxh3,
+    hashed: usize,
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Check({} bytes)", self.hashed)
+    }
+}
+
+impl Check {
+    /// Takes what has come beyond what was taken before.
+    fn update(&mut self, come: &[u8]) {
+        if let Some(new) = come.get(self.hashed..) {
+            self.hasher.update(new);
+            self.hashed = come.len();
+        }
+    }
 }
 
 impl Decoder {
@@ -81,6 +110,7 @@ impl Decoder {
             limits,
             buffer: BytesMut::new(),
             prelude: None,
+            check: None,
             ended: None,
         }
     }
@@ -153,6 +183,7 @@ impl Decoder {
             self.ended = Some(error.clone());
             self.buffer = BytesMut::new();
             self.prelude = None;
+            self.check = None;
         }
         taken
     }
@@ -165,13 +196,32 @@ impl Decoder {
                 None => return Ok(None),
             },
         };
+        let checked_bytes = prelude.frame_bytes().saturating_sub(TRAILER_BYTES);
+        if checked_bytes > LONG_BYTES && self.limits.cover == Cover::Whole {
+            let come = self.buffer.get(..checked_bytes).unwrap_or(&self.buffer);
+            let check = self.check.get_or_insert_with(|| Check {
+                hasher: Xxh3::new(),
+                hashed: 0,
+            });
+            check.update(come);
+        }
         if self.buffer.len() < prelude.frame_bytes() {
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(prelude.frame_bytes()).freeze();
         self.prelude = None;
         let mut trailer = frame.split_off(frame.len().saturating_sub(TRAILER_BYTES));
-        if trailer.try_get_u64_le().ok() != Some(xxh3_64(&frame)) {
+        let check = match self.check.take() {
+            Some(check) => check.hasher.digest(),
+            None => {
+                let covered = match self.limits.cover {
+                    Cover::Whole => frame.len(),
+                    Cover::Head => PRELUDE_BYTES.saturating_add(prelude.header_bytes),
+                };
+                xxh3_64(frame.get(..covered).unwrap_or(&frame))
+            }
+        };
+        if trailer.try_get_u64_le().ok() != Some(check) {
             return Err(WireError::Checksum);
         }
         let Prelude { node, request, .. } = prelude;

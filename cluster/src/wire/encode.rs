@@ -6,7 +6,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{
-    CHECKED_PRELUDE_BYTES, Kind, Limits, MAGIC, PRELUDE_BYTES, VERSION, WireError, length,
+    CHECKED_PRELUDE_BYTES, Cover, Kind, Limits, MAGIC, PRELUDE_BYTES, VERSION, WireError, length,
 };
 use crate::NodeId;
 
@@ -81,7 +81,9 @@ impl Encoded {
 
         let mut hasher = Xxh3::new();
         hasher.update(&head);
-        hasher.update(&payload);
+        if limits.cover == Cover::Whole {
+            hasher.update(&payload);
+        }
         let trailer = Bytes::copy_from_slice(&hasher.digest().to_le_bytes());
         Ok(Self {
             head: head.freeze(),

@@ -11,6 +11,7 @@ use crate::NodeId;
 const LIMITS: Limits = Limits {
     header_bytes_max: 512,
     payload_bytes_max: 4096,
+    cover: Cover::Whole,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +169,40 @@ fn no_room_is_made_for_an_oversized_frame() {
 }
 
 #[test]
+fn a_lane_of_blocks_checks_all_but_the_payload() {
+    let limits = Limits {
+        cover: Cover::Head,
+        ..LIMITS
+    };
+    let payload = Bytes::from_static(b"has a checksum of its own");
+    let frame = Encoded::new(
+        envelope(Kind::BlockWrite),
+        &header(),
+        payload.clone(),
+        limits,
+    );
+    let bytes = frame.unwrap().to_vec();
+    let read = |bytes: &[u8]| {
+        let mut decoder = Decoder::new(limits);
+        decoder.push(bytes);
+        decoder.next_frame()
+    };
+    assert_eq!(read(&bytes).unwrap().unwrap().payload, payload);
+    let of_payload = bytes.len() - TRAILER_BYTES - payload.len()..bytes.len() - TRAILER_BYTES;
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let is_believed = matches!(read(&damaged), Ok(Some(_)));
+        assert_eq!(is_believed, of_payload.contains(&at), "byte {at}");
+    }
+    assert_eq!(
+        first(&bytes).unwrap_err(),
+        WireError::Checksum,
+        "lanes do not mix"
+    );
+}
+
+#[test]
 fn an_end_inside_a_frame_is_told_from_an_end_between_frames() {
     let bytes = bytes_of(b"x");
     let mut decoder = Decoder::new(LIMITS);
@@ -221,6 +256,47 @@ proptest! {
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(first(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_long_frame_is_checked_while_it_comes_however_it_is_cut(
+        size in 60_000_usize..200_000,
+        seed in any::<u8>(),
+        cuts in prop::collection::vec(1_usize..50_000, 1..12),
+        flip in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let payload: Vec<u8> = (0..size).map(|at| seed.wrapping_add(at.to_le_bytes()[0])).collect();
+        let payload = Bytes::from(payload);
+        let limits = Limits::SMALL;
+        let whole = Encoded::new(envelope(Kind::Forward), &header(), payload.clone(), limits);
+        let mut bytes = [whole.unwrap().to_vec(), bytes_of(b"next")].concat();
+        let last = bytes.len() - bytes_of(b"next").len();
+        if let Some(flip) = flip {
+            // Behind the prelude, whose own check would speak first.
+            bytes[PRELUDE_BYTES + flip.index(last - PRELUDE_BYTES)] ^= 1;
+        }
+        let mut decoder = Decoder::new(limits);
+        let mut frames = Vec::new();
+        let mut rest = &bytes[..];
+        let mut cuts = cuts.into_iter().cycle();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
+            decoder.push(now);
+            rest = later;
+            loop {
+                match decoder.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame.payload),
+                    Ok(None) => break,
+                    Err(error) => {
+                        prop_assert_eq!(error, WireError::Checksum);
+                        prop_assert!(flip.is_some() && frames.is_empty());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        prop_assert!(flip.is_none());
+        prop_assert_eq!(frames, [payload, Bytes::from_static(b"next")]);
     }
 
     #[test]

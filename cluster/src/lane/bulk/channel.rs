@@ -16,6 +16,9 @@ pub(super) const KIBIBYTE: usize = 1024;
 /// Requests up to this length are bounded by the number of connections alone.
 const UNCOUNTED_BYTES_MAX: usize = 16 * 1024;
 
+/// The memory that a connection keeps for its next frame: a block of 4 MiB and what is around it.
+const KEPT_BYTES_MAX: usize = 5 * 1024 * 1024;
+
 /// Why no frame came.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -50,6 +53,8 @@ impl From<io::Error> for Fault {
 pub(super) struct Channel {
     io: Io,
     decoder: Decoder,
+    /// The longest frame whose memory may still be held.
+    frame_bytes: usize,
 }
 
 impl Channel {
@@ -57,6 +62,7 @@ impl Channel {
         Self {
             io,
             decoder: Decoder::new(Limits::BULK),
+            frame_bytes: 0,
         }
     }
 
@@ -81,6 +87,11 @@ impl Channel {
                 self.let_go();
                 return Ok(Some((frame, held)));
             }
+            self.frame_bytes = self
+                .decoder
+                .expected_bytes()
+                .unwrap_or(0)
+                .max(self.frame_bytes);
             if let Some(room) = room.filter(|_| held.is_none()) {
                 held = self.take_room(room).await?;
             }
@@ -107,10 +118,13 @@ impl Channel {
             .map_err(|_| Fault::Lost("this node stops".to_owned()))
     }
 
-    /// A quiet connection must not keep the last frame's memory: up to 64 MiB each.
+    /// The last frame's memory is used again for the next, once the payload is dropped: fresh memory costs as much as
+    /// moving the bytes. A quiet connection must not keep the memory of a very long one, though.
     fn let_go(&mut self) {
-        if self.decoder.pending_bytes() == 0 {
+        let kept = self.decoder.pending_bytes();
+        if kept == 0 && self.frame_bytes > KEPT_BYTES_MAX {
             self.decoder = Decoder::new(Limits::BULK);
+            self.frame_bytes = 0;
         }
     }
 

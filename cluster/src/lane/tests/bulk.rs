@@ -20,7 +20,7 @@ use crate::NodeId;
 use crate::lane::hello::Hello;
 use crate::lane::{BulkLane, BulkLimits, BulkPlan, BulkSecurity};
 use crate::peer::{Caller as _, Parcel, PeerError, Refused};
-use crate::wire::{Decoder, Encoded, Envelope, Kind, Limits};
+use crate::wire::{Cover, Decoder, Encoded, Envelope, Kind, Limits};
 
 struct Node {
     id: NodeId,
@@ -340,7 +340,7 @@ async fn strangers_and_liars_are_refused_while_a_good_peer_goes_on() {
     let second = raw(own(), address, 7).await.err().unwrap();
     assert_eq!(second, "lane_connections_full");
     first
-        .write_all(&frame(8, Kind::Entry, b"in another's name"))
+        .write_all(&frame(Cover::Head, 8, Kind::Entry, b"in another's name"))
         .await
         .unwrap();
     let (_, refused) = answer(&mut first).await.unwrap();
@@ -357,17 +357,17 @@ async fn bytes_that_are_no_frame_are_refused_by_name_and_end_their_connection() 
     };
     let (ca, good, served) = pair(limits);
     let address = served.lane.local_addr();
-    let whole = frame(7, Kind::Entry, b"payload");
+    let whole = frame(Cover::Head, 7, Kind::Entry, b"payload");
     let mut damaged = whole.clone();
-    damaged[55] ^= 1;
-    let huge = forged(whole.clone(), 12, &u32::MAX.to_le_bytes());
+    damaged[49] ^= 1;
+    let huge = forged(Cover::Head, whole.clone(), 12, &u32::MAX.to_le_bytes());
     for (bytes, expected) in [
         (
-            forged(whole.clone(), 4, &0_u16.to_le_bytes()),
+            forged(Cover::Head, whole.clone(), 4, &0_u16.to_le_bytes()),
             "wire_version",
         ),
         (
-            forged(whole.clone(), 4, &2_u16.to_le_bytes()),
+            forged(Cover::Head, whole.clone(), 4, &2_u16.to_le_bytes()),
             "wire_version",
         ),
         (damaged, "wire_checksum"),
@@ -391,7 +391,7 @@ async fn bytes_that_are_no_frame_are_refused_by_name_and_end_their_connection() 
     let config = believing(&ca.identity(7).client_config());
     let mut stream = raw(config, address, 7).await.unwrap();
     for _ in 0..3 {
-        let unknown = forged(whole.clone(), 6, &999_u16.to_le_bytes());
+        let unknown = forged(Cover::Head, whole.clone(), 6, &999_u16.to_le_bytes());
         stream.write_all(&unknown).await.unwrap();
         let (_, refused) = answer(&mut stream).await.unwrap();
         assert_eq!(refused.unwrap().code, "wire_unknown_kind", "and it goes on");

@@ -18,7 +18,7 @@ use crate::lane::QuicLimits;
 use crate::lane::hello::Hello;
 use crate::lane::quic::endpoint;
 use crate::peer::{Caller as _, Refused};
-use crate::wire::{Decoder, Encoded, Envelope, Kind, Limits};
+use crate::wire::{Cover, Decoder, Encoded, Envelope, Kind, Limits};
 
 /// A node that serves, a good peer of it, and what strangers need.
 struct Scene {
@@ -137,25 +137,25 @@ async fn bytes_that_are_no_frame_are_refused_by_name_and_the_connection_goes_on(
     };
     let scene = scene(limits).await;
     let (_endpoint, connection) = scene.raw(7).await;
-    let whole = frame(7, Kind::Entry, b"payload");
+    let whole = frame(Cover::Whole, 7, Kind::Entry, b"payload");
     let mut damaged = whole.clone();
     damaged[55] ^= 1;
-    let large = frame(7, Kind::Entry, &vec![0; 5 << 20]);
-    let huge = forged(whole.clone(), 12, &u32::MAX.to_le_bytes());
+    let large = frame(Cover::Whole, 7, Kind::Entry, &vec![0; 5 << 20]);
+    let huge = forged(Cover::Whole, whole.clone(), 12, &u32::MAX.to_le_bytes());
     let twice = [&whole[..], &whole[..]].concat();
     for (bytes, finish, code) in [
         (
-            forged(whole.clone(), 4, &0_u16.to_le_bytes()),
+            forged(Cover::Whole, whole.clone(), 4, &0_u16.to_le_bytes()),
             true,
             "wire_version",
         ),
         (
-            forged(whole.clone(), 4, &2_u16.to_le_bytes()),
+            forged(Cover::Whole, whole.clone(), 4, &2_u16.to_le_bytes()),
             true,
             "wire_version",
         ),
         (
-            forged(whole.clone(), 6, &999_u16.to_le_bytes()),
+            forged(Cover::Whole, whole.clone(), 6, &999_u16.to_le_bytes()),
             true,
             "wire_unknown_kind",
         ),
@@ -181,7 +181,7 @@ async fn a_frame_in_another_nodes_name_ends_the_connection() {
     let scene = scene(QuicLimits::default()).await;
     for bidirectional in [true, false] {
         let (_endpoint, connection) = scene.raw(7).await;
-        let lie = frame(2, Kind::Entry, b"");
+        let lie = frame(Cover::Whole, 2, Kind::Entry, b"");
         if bidirectional {
             drop(answer(&connection, &lie, true).await.unwrap_err());
         } else {
@@ -202,8 +202,8 @@ async fn posts_that_are_no_frames_end_the_connection_and_unknown_ones_are_lost()
     let mut scene = scene(QuicLimits::default()).await;
     let (_endpoint, connection) = scene.raw(7).await;
     let mut posts = connection.open_uni().await.unwrap();
-    let whole = frame(7, Kind::EntryNote, b"whole");
-    let unknown = forged(whole.clone(), 6, &999_u16.to_le_bytes());
+    let whole = frame(Cover::Whole, 7, Kind::EntryNote, b"whole");
+    let unknown = forged(Cover::Whole, whole.clone(), 6, &999_u16.to_le_bytes());
     posts.write_all(&unknown).await.unwrap();
     posts.write_all(&whole).await.unwrap();
     let (peer, note) = timeout(WAIT, scene.served.posts.recv())
@@ -240,17 +240,23 @@ async fn an_answer_that_is_none_is_an_error_of_the_call() {
         .insert(id(9), vec![liar.local_addr().unwrap()]);
     let lies = vec![
         (
-            frame(9, Kind::Answer, b"another request's"),
+            frame(Cover::Whole, 9, Kind::Answer, b"another request's"),
             "peer_protocol",
         ),
-        (frame(9, Kind::Entry, b"no answer"), "peer_protocol"),
+        (
+            frame(Cover::Whole, 9, Kind::Entry, b"no answer"),
+            "peer_protocol",
+        ),
         (b"garbage".to_vec(), "peer_protocol"),
         (
-            frame(9, Kind::Answer, b"torn")[..30].to_vec(),
+            frame(Cover::Whole, 9, Kind::Answer, b"torn")[..30].to_vec(),
             "peer_protocol",
         ),
         (Vec::new(), "peer_lost"),
-        (frame(2, Kind::Answer, b"another node's"), "peer_lost"),
+        (
+            frame(Cover::Whole, 2, Kind::Answer, b"another node's"),
+            "peer_lost",
+        ),
     ];
     let expected: Vec<_> = lies.iter().map(|(_, code)| *code).collect();
     let lying = tokio::spawn(async move {
@@ -406,7 +412,7 @@ async fn long_requests_share_a_bounded_room() {
     let scene = scene(limits).await;
     let (_endpoint, connection) = scene.raw(7).await;
     // Says that a megabyte comes, takes the room for it, and stays silent.
-    let long = frame(7, Kind::Entry, &vec![0; (1 << 20) - 200]);
+    let long = frame(Cover::Whole, 7, Kind::Entry, &vec![0; (1 << 20) - 200]);
     let (mut send, mut silent) = connection.open_bi().await.unwrap();
     send.write_all(&long[..60_000]).await.unwrap();
     // Short requests are served meanwhile, a long one only when the silent one has been given up.

@@ -19,7 +19,7 @@ use crate::NodeId;
 use crate::lane::tls::{Authority, ClusterName, Credentials, Identity, Subject};
 use crate::lane::{AddressBook, QuicLane, QuicLimits, QuicPlan};
 use crate::peer::{Caller as _, Parcel, ParcelStream, PeerError, Refused, Responder};
-use crate::wire::{Encoded, Envelope, Kind, Limits};
+use crate::wire::{Cover, Encoded, Envelope, Kind, Limits};
 
 pub(super) const WAIT: Duration = Duration::from_secs(20);
 const DAY_MS: u64 = 86_400_000;
@@ -275,26 +275,35 @@ pub(super) fn pair(limits: QuicLimits) -> (Node, Node) {
     (one, two)
 }
 
-/// A frame as a node would send it.
-pub(super) fn frame(node: u128, kind: Kind, payload: &[u8]) -> Vec<u8> {
+/// A frame as a node would send it over a lane like this.
+pub(super) fn frame(cover: Cover, node: u128, kind: Kind, payload: &[u8]) -> Vec<u8> {
     let envelope = Envelope {
         kind,
         node: id(node),
         request: 77,
     };
     let payload = Bytes::copy_from_slice(payload);
-    Encoded::new(envelope, &Say::Echo, payload, Limits::BULK)
+    let limits = Limits {
+        cover,
+        ..Limits::BULK
+    };
+    Encoded::new(envelope, &Say::Echo, payload, limits)
         .unwrap()
         .to_vec()
 }
 
 /// A frame with these bytes put somewhere into its beginning, and its checks made anew.
-pub(super) fn forged(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn forged(cover: Cover, mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    let header_bytes = u32::from_le_bytes(frame[8..12].try_into().unwrap());
     frame[at..at + bytes.len()].copy_from_slice(bytes);
     let check = xxh3_64(&frame[..40]).to_le_bytes();
     frame[40..48].copy_from_slice(&check);
     let end = frame.len() - 8;
-    let check = xxh3_64(&frame[..end]).to_le_bytes();
+    let covered = match cover {
+        Cover::Whole => end,
+        Cover::Head => 48 + usize::try_from(header_bytes).unwrap(),
+    };
+    let check = xxh3_64(&frame[..covered]).to_le_bytes();
     frame[end..].copy_from_slice(&check);
     frame
 }
