@@ -2,6 +2,7 @@
 //!
 //! Callers name services and keys, never nodes: who holds what is found here. It must never know a protocol of the doors.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -296,6 +297,13 @@ impl ClusterHandle {
         self.inner.directed.me
     }
 
+    /// Where this node listens for others: control, and block bytes; none of a cluster of one.
+    #[must_use]
+    pub fn lanes(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let lanes = self.inner.directed.lanes.as_ref()?;
+        Some((lanes.quic.local_addr().ok()?, lanes.bulk.local_addr()))
+    }
+
     /// The present life of this node.
     #[must_use]
     pub fn boot_id(&self) -> BootId {
@@ -311,6 +319,7 @@ impl ClusterHandle {
     /// Ends consensus and the lanes on this node, after its doors are closed and before its actors stop.
     pub async fn shut_down(&self, deadline: Deadline) {
         let directed = &self.inner.directed;
+        self.inner.tenures.shutdown().await;
         directed.consensus.shutdown().await;
         if let Some(lanes) = &directed.lanes {
             lanes.quic.close(deadline).await;

@@ -54,7 +54,7 @@ pub use metadata::{JobId, JobState};
 pub use operate::{JobKind, JobReport, JoinReport, LayoutReport, NodeLayout, OperateError, SteppedAside};
 pub use plan::{ClusterPlan, MemberPlan};
 pub use purge::{PurgeError, PurgeReport};
-pub use slots::Epoch;
+pub use slots::{Epoch, SlotMap, SlotRange};
 pub use start::{ClusterStartError, block_reports};
 pub use status::{
     Check, ClusterStatus, Failover, Member, Persistence, Quorum, Role, ServiceStatus,

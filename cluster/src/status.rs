@@ -35,6 +35,10 @@ pub struct ClusterStatus {
     pub members: Vec<Member>,
     /// Whether a majority of voters is reachable.
     pub quorum: Quorum,
+    /// Who leads, when somebody does who has a majority.
+    pub leader: Option<NodeId>,
+    /// The term of consensus on this node.
+    pub term: u64,
     /// Consensus on this node.
     pub raft: RaftStatus,
     /// Slots that this node owns, of 16 384.
@@ -128,13 +132,9 @@ pub struct Failover {
 }
 
 impl Failover {
-    const OF_ONE: Self = Self {
+    const OF_FEW: Self = Self {
         promised: false,
-        detail: "not promised on one node: there is nobody to take over its slots",
-    };
-    const OF_TWO: Self = Self {
-        promised: false,
-        detail: "not promised on two nodes: one alone is no majority; add a third",
+        detail: "not promised on fewer than three nodes: what is left of two is no majority",
     };
     const OF_MANY: Self = Self {
         promised: true,
@@ -143,8 +143,7 @@ impl Failover {
 
     const fn of(voters: usize) -> Self {
         match voters {
-            0 | 1 => Self::OF_ONE,
-            2 => Self::OF_TWO,
+            0..=2 => Self::OF_FEW,
             _ => Self::OF_MANY,
         }
     }
@@ -223,6 +222,8 @@ impl ClusterHandle {
             revision: view.revision(),
             members: self.members(&raft),
             quorum: self.quorum(&raft),
+            leader: raft.leader,
+            term: raft.term,
             slots_owned: counts.get(&directed.me).map_or(0, |counts| counts.owned),
             slots_ownerless: view.slots().ownerless(),
             slots_unsettled: view.slots().unsettled(),

@@ -115,6 +115,7 @@ async fn close_in_order(running: Running, grace: Grace) -> Result<(), Failure> {
         }
     }
     let finished = gateway.shutdown(clock.deadline(grace.finish)).await;
+    cluster.shut_down(clock.deadline(ACTORS_WITHIN)).await;
     let clean = node.stop(clock.deadline(ACTORS_WITHIN)).await;
     let seconds = stopwatch.elapsed().as_secs_f64();
     if finished && clean {

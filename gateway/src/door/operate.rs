@@ -37,14 +37,25 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(join))
 }
 
+/// The cluster as this node sees it, and the holders of every slot.
+#[derive(serde::Serialize)]
+struct Detail {
+    #[serde(flatten)]
+    status: ultrakv_cluster::ClusterStatus,
+    slots: ultrakv_cluster::SlotMap,
+}
+
 /// The cluster as this node sees it: members, quorum, slots, services.
 #[utoipa::path(get, path = "/v1/cluster/status", tag = "cluster",
     responses((status = 200, description = "Members, quorum, slots and services.", body = Object)))]
 async fn status(
     State(state): State<AppState>,
     _caller: Caller,
-) -> Answer<ultrakv_cluster::ClusterStatus> {
-    Answer(state.cluster.status())
+) -> Answer<Detail> {
+    Answer(Detail {
+        status: state.cluster.status(),
+        slots: state.cluster.slots(),
+    })
 }
 
 /// Where the slots are, and where the plan wants them.

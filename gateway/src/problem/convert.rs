@@ -91,7 +91,9 @@ impl From<PurgeError> for Problem {
     fn from(error: PurgeError) -> Self {
         let status = match &error {
             PurgeError::Unknown(unknown) => return Self::from(unknown.clone()),
-            PurgeError::Unconfirmed(cause) => Self::from(*cause).status(),
+            PurgeError::Unconfirmed { .. } => StatusCode::GATEWAY_TIMEOUT,
+            PurgeError::Unordered(_) => StatusCode::SERVICE_UNAVAILABLE,
+            PurgeError::Stopped(cause) => Self::from(*cause).status(),
         };
         Self::new(status, error.code(), error.to_string()).hint(error.hint())
     }

@@ -97,7 +97,8 @@ fn announce(arguments: &StartArguments, running: &Running) -> Result<(), Failure
         gateway, cluster, ..
     } = running;
     let pid = std::process::id();
-    let node_id = cluster.status().node_id;
+    let node_id = cluster.node_id();
+    let lanes = cluster.lanes();
     tracing::info!(http = %gateway.http(), admin = %gateway.admin(), pid, %node_id, "ready");
     let Some(path) = &arguments.announce else {
         return Ok(());
@@ -108,8 +109,8 @@ fn announce(arguments: &StartArguments, running: &Running) -> Result<(), Failure
         pid,
         node_id: Some(node_id),
         // Without certificates nobody listens for other nodes.
-        cluster: None,
-        bulk: None,
+        cluster: lanes.map(|(control, _)| control),
+        bulk: lanes.map(|(_, bulk)| bulk),
     };
     said.write(path).map_err(|error| {
         Failure::caused(
