@@ -102,7 +102,8 @@ pub(crate) async fn run(directed: Arc<Directed>) -> Failed {
         members_revision: None,
     };
     loop {
-        if let Some(why) = fatal.borrow_and_update().clone() {
+        let stopped = fatal.borrow_and_update().clone();
+        if let Some(why) = stopped {
             return format!("consensus stopped: {why}");
         }
         director.turn().await;

@@ -51,7 +51,9 @@ pub use entry::{EntryError, EntryFound, EntryOptions, EntryRefusal, OnlyIf};
 pub use handle::ClusterHandle;
 pub use identity::{Incarnation, NodeId};
 pub use metadata::{JobId, JobState};
-pub use operate::{JobKind, JobReport, JoinReport, LayoutReport, NodeLayout, OperateError, SteppedAside};
+pub use operate::{
+    JobKind, JobReport, JoinReport, LayoutReport, NodeLayout, OperateError, SteppedAside,
+};
 pub use plan::{ClusterPlan, MemberPlan};
 pub use purge::{PurgeError, PurgeReport};
 pub use slots::{Epoch, SlotMap, SlotRange};

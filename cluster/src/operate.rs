@@ -419,7 +419,8 @@ impl ClusterHandle {
         let left = directed.clock.remaining(deadline);
         let arrived = phase.wait_for(|phase| *phase == Phase::Member);
         if tokio::time::timeout(left, arrived).await.is_err() {
-            let reason = match directed.phase.borrow().clone() {
+            let phase = directed.phase.borrow().clone();
+            let reason = match phase {
                 Phase::Entering { reason } => reason,
                 _ => "no answer in time".to_owned(),
             };

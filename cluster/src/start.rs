@@ -6,12 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
 
-use crate::block::{BlockOptions, BlockParts, BlockReports, BlockRouter};
+use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
 use crate::book::Book;
 use crate::director::{self, Directed, Origin, Phase};
 use crate::directory::{Directory, Form, Tier};
@@ -119,7 +118,7 @@ pub(crate) async fn start(
     let desks = Arc::new(Desks::default());
     let outside = reach_out(plan.member.as_ref(), node, &desks)?;
     let consensus = Consensus::start(consensus_plan(&plan, node, &outside)).await?;
-    // A set desk stays set: this function is the only one that sets them, once.
+    // A desk that is set stays set: this function alone sets them, once.
     let _ = desks.consensus.set(consensus.clone());
     let life = Incarnation {
         node: outside.me,
@@ -129,24 +128,16 @@ pub(crate) async fn start(
     let _ = desks.tenures.set(Arc::clone(&tenures));
 
     let proposals = Arc::new(SlotProposals::default());
-    let links = HostLinks {
-        cache: node.cache(),
-        clock: node.clock().clone(),
-        callers: Arc::clone(&outside.callers),
-        proposer: Arc::<SlotProposals>::clone(&proposals),
-        tenure: Arc::new(Held(tenures.cell())),
-    };
-    let host = EntryHost::new(HostPlan::of(outside.me), links);
+    let host = entry_host(node, &outside, &proposals, &tenures);
     if !host.admit() {
         return Err(ClusterStartError::Occupied);
     }
     let entries = EntryRouter::new(&host);
     let _ = desks.entries.set((entries.clone(), host.clone()));
 
-    let domains = Arc::new(ArcSwap::default());
     let surroundings = Surroundings {
         consensus: consensus.clone(),
-        domains: Arc::clone(&domains),
+        domains: Arc::default(),
         lanes: outside.lanes.clone(),
         revision: watch::Sender::new(0),
     };
@@ -154,44 +145,17 @@ pub(crate) async fn start(
     let _ = desks.blocks.set(parts.service());
     let mover = plan.member.as_ref().map(|_| parts.mover());
 
-    let directed = Arc::new(Directed {
-        me: outside.me,
-        boot: node.boot_id(),
-        about: about(&plan, node, &outside, &consensus),
-        origin: Mutex::new(
-            plan.member
-                .as_ref()
-                .map_or(Origin::Found, |member| member.origin.clone()),
-        ),
-        services: plan.services.clone(),
-        directory_bytes_max: plan
-            .member
-            .as_ref()
-            .map_or(DIRECTORY_BYTES_ALONE, |member| member.directory_bytes_max),
-        consensus: consensus.clone(),
-        cache: node.cache(),
-        host,
-        lanes: outside.lanes.clone(),
-        control: outside.control,
-        bulk: outside.bulk,
-        domains,
-        surroundings,
-        mover: mover.clone(),
-        phase: watch::Sender::new(Phase::Starting),
-        stepping_aside: watch::Sender::new(false),
-        purged: Mutex::default(),
-        clock: node.clock().clone(),
-        entropy: node.entropy().clone(),
-    });
     let mut children = vec![
         proposing(&consensus, &proposals),
-        directing(&directed),
         stewarding(&plan, node, &consensus),
     ];
     if let Some(mover) = &mover {
         children.push(parts.reporting());
         children.push(mover.child());
     }
+    let cluster_name = outside.cluster_name.clone();
+    let directed = Arc::new(directed(&plan, node, outside, host, surroundings, mover));
+    children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
         "ClusterSupervisor",
@@ -200,15 +164,67 @@ pub(crate) async fn start(
     .await?;
     let handle = ClusterHandle::new(Inner {
         plan,
-        cluster_name: outside.cluster_name,
+        cluster_name,
         node: node.clone(),
         directed,
         tenures,
         entries,
-        blocks: BlockRouter::clone(&parts.router()),
+        blocks: parts.router(),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// The replicas of this node's slots.
+fn entry_host(
+    node: &Node,
+    outside: &Outside,
+    proposals: &Arc<SlotProposals>,
+    tenures: &Tenures,
+) -> EntryHost {
+    let links = HostLinks {
+        cache: node.cache(),
+        clock: node.clock().clone(),
+        callers: Arc::clone(&outside.callers),
+        proposer: Arc::<SlotProposals>::clone(proposals),
+        tenure: Arc::new(Held(tenures.cell())),
+    };
+    EntryHost::new(HostPlan::of(outside.me), links)
+}
+
+/// What the director keeps true.
+fn directed(
+    plan: &ClusterPlan,
+    node: &Node,
+    outside: Outside,
+    host: EntryHost,
+    surroundings: Surroundings,
+    mover: Option<BlockMover>,
+) -> Directed {
+    let member = plan.member.as_ref();
+    Directed {
+        me: outside.me,
+        boot: node.boot_id(),
+        about: about(plan, node, &outside, &surroundings.consensus),
+        origin: Mutex::new(member.map_or(Origin::Found, |member| member.origin.clone())),
+        services: plan.services.clone(),
+        directory_bytes_max: member
+            .map_or(DIRECTORY_BYTES_ALONE, |member| member.directory_bytes_max),
+        consensus: surroundings.consensus.clone(),
+        cache: node.cache(),
+        host,
+        lanes: outside.lanes,
+        control: outside.control,
+        bulk: outside.bulk,
+        domains: Arc::clone(&surroundings.domains),
+        surroundings,
+        mover,
+        phase: watch::Sender::new(Phase::Starting),
+        stepping_aside: watch::Sender::new(false),
+        purged: Mutex::default(),
+        clock: node.clock().clone(),
+        entropy: node.entropy().clone(),
+    }
 }
 
 /// Who the node is, and its lanes when it has a cluster to speak with.

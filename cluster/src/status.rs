@@ -193,7 +193,8 @@ impl ClusterHandle {
         let view = directed.consensus.view();
         let raft = directed.consensus.status();
         let counts = view.slots().counts();
-        let (phase, phase_reason) = match directed.phase.borrow().clone() {
+        let phase = directed.phase.borrow().clone();
+        let (phase, phase_reason) = match phase {
             Phase::Starting => ("starting", String::new()),
             Phase::Waiting => (
                 "waiting",

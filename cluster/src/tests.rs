@@ -199,7 +199,14 @@ async fn a_purge_that_is_not_confirmed_in_time_still_hides_the_blocks_and_can_be
     let waiting = vec![rig.cluster.node_id()];
     assert_eq!(error, PurgeError::Unconfirmed { waiting });
     drop(stall);
-    assert_eq!(rig.cluster.purge("a", rig.deadline()).await.unwrap().generation, 2);
+    assert_eq!(
+        rig.cluster
+            .purge("a", rig.deadline())
+            .await
+            .unwrap()
+            .generation,
+        2
+    );
     assert_eq!(rig.held("a", None).await, 0);
     rig.cluster.purge("a", rig.deadline()).await.unwrap();
     let arenas: u32 = rig
@@ -383,6 +390,8 @@ async fn a_second_cluster_on_one_node_is_refused() {
         node_name: "two".to_owned(),
         version: String::new(),
         services: BTreeMap::new(),
+        member: None,
+        reports: None,
     };
     let error = ClusterHandle::start(plan, &rig.node).await.unwrap_err();
     assert!(matches!(error, ClusterStartError::Occupied));

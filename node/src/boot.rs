@@ -3,6 +3,8 @@
 //! It decides nothing that a setting does not say. Addresses are held first, so that a taken port or a token file that cannot be
 //! used is told before a model is read; nothing listens before everything behind it works.
 
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use ultrakv_actors::{Clock, Node, NodePlan};
 use ultrakv_cache::Dtype;
@@ -59,7 +61,10 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         .cluster
         .is_member()
         .then(|| ultrakv_cluster::block_reports(plan.devices.len()));
-    plan.watcher = reports.clone().map(|reports| reports as _);
+    if let Some(reports) = &reports {
+        let watcher = Arc::clone(reports);
+        plan.watcher = Some(watcher);
+    }
     let node = Node::start(plan)
         .await
         .map_err(|error| Failure::caused("starting the actors", &error))?;

@@ -149,7 +149,7 @@ impl CacheHandle {
         let shard = self.shard(shard)?;
         let permit = shard.gate.order()?;
         let page = shard.ask(&permit, (from, blocks_max), deadline, ShardMsg::List);
-        Ok(page.await?)
+        page.await
     }
 
     /// Has a shard tell its watcher of the blocks that it holds, as [`CacheHandle::list_blocks`] would list them: in its
@@ -167,7 +167,7 @@ impl CacheHandle {
         let shard = self.shard(shard)?;
         let permit = shard.gate.order()?;
         let page = shard.ask(&permit, (from, blocks_max), deadline, ShardMsg::Tell);
-        Ok(page.await?)
+        page.await
     }
 
     /// Changes the pins of blocks. Gives what became of each, in order.

@@ -151,15 +151,13 @@ impl Rig {
                 boot: *view.members().get(node).unwrap().shards.get(&0).unwrap(),
             };
             let targets = wanted(record, view.members());
-            let mut epoch = record.ownership.epoch;
             if record.ownership.in_sync.is_empty() {
                 let member = boot(targets[0]);
                 self.done(Command::SlotClaim(SlotClaim {
                     slot,
-                    epoch,
+                    epoch: record.ownership.epoch,
                     member,
                 }));
-                epoch.0 += 1;
             }
             let view = self.state.view();
             let members = view.slots().get(slot).unwrap().ownership.in_sync.clone();

@@ -48,10 +48,7 @@ struct Detail {
 /// The cluster as this node sees it: members, quorum, slots, services.
 #[utoipa::path(get, path = "/v1/cluster/status", tag = "cluster",
     responses((status = 200, description = "Members, quorum, slots and services.", body = Object)))]
-async fn status(
-    State(state): State<AppState>,
-    _caller: Caller,
-) -> Answer<Detail> {
+async fn status(State(state): State<AppState>, _caller: Caller) -> Answer<Detail> {
     Answer(Detail {
         status: state.cluster.status(),
         slots: state.cluster.slots(),
