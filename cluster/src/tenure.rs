@@ -26,6 +26,11 @@
 //! - A later leader may inherit the proposal in its log. Its first round is confirmed only when everything in its log
 //!   is committed *and applied* (as openraft's `ensure_linearizable` waits for); it grants only to who is alive in that
 //!   state.
+//!
+//! # Why a node that comes up again serves nothing of what it lost while it was down
+//! While it was down its slots may have gone to others, and it may not have heard of that yet: it would believe itself
+//! their owner, with a tenure. So a question tells up to where the node has applied the log, and is granted only if that
+//! includes the last change of the node's own membership. While it is up only it itself gives its slots away.
 
 mod grantor;
 mod holder;
@@ -47,6 +52,8 @@ pub struct TenureAsk {
     pub holder: Incarnation,
     /// Its number for this question.
     pub number: u64,
+    /// Up to where it has applied the log. It must know of its own coming up before it serves.
+    pub applied_index: u64,
 }
 
 /// The leader's answer. May be lost, repeated and reordered.

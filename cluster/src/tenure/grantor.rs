@@ -20,8 +20,8 @@ pub struct GrantorTiming {
     pub over_us: u64,
     /// Rounds begin at least this far apart.
     pub round_us_min: u64,
-    /// A node that has not asked for this long since the leadership began is overdue. For a node that never asked only;
-    /// nothing rests on it but that a living one gets its chance.
+    /// A node that has not asked for this long, since the leadership began or it became alive during it, is overdue. For
+    /// a node that never asked only; nothing rests on it but that a living one gets its chance.
     pub patience_us: u64,
 }
 
@@ -56,15 +56,27 @@ struct Standing {
     /// When all that was granted is certainly over, on the leader's clock; it may be granted nothing and have only
     /// asked.
     until_us: Option<u64>,
+    /// When it was first seen alive: from then on it has its chance to ask.
+    seen_us: u64,
     /// Proposed as down: gets nothing more.
     is_barred: bool,
+}
+
+impl Standing {
+    const fn new(seen_us: u64) -> Self {
+        Self {
+            until_us: None,
+            seen_us,
+            is_barred: false,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Asked {
     round: Round,
     began_us: u64,
-    asks: BTreeMap<Incarnation, u64>,
+    asks: BTreeMap<Incarnation, TenureAsk>,
 }
 
 /// One leadership's grants. A node that becomes leader again makes a new one.
@@ -72,10 +84,12 @@ struct Asked {
 pub struct Grantor {
     timing: GrantorTiming,
     since_us: u64,
+    /// Whether those who were alive at the beginning have been named.
+    was_named: bool,
     rounds: u64,
     began_us: Option<u64>,
     /// The latest question of each node that no round has taken yet.
-    waiting: BTreeMap<Incarnation, u64>,
+    waiting: BTreeMap<Incarnation, TenureAsk>,
     under_way: Option<Asked>,
     standings: BTreeMap<Incarnation, Standing>,
 }
@@ -87,6 +101,7 @@ impl Grantor {
         Self {
             timing,
             since_us: now_us,
+            was_named: false,
             rounds: 0,
             began_us: None,
             waiting: BTreeMap::new(),
@@ -106,8 +121,10 @@ impl Grantor {
         if is_barred || !is_known && self.waiting.len() >= WAITING_MAX {
             return;
         }
-        let number = self.waiting.entry(ask.holder).or_default();
-        *number = ask.number.max(*number);
+        let latest = self.waiting.entry(ask.holder).or_insert(ask);
+        if ask.number > latest.number {
+            *latest = ask;
+        }
     }
 
     /// Begins a round if somebody waits, none is under way and the last is not too fresh. The caller then confirms its
@@ -130,31 +147,30 @@ impl Grantor {
         Some(round)
     }
 
-    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The
+    /// Leadership was confirmed for a round. `alive_since` is asked of the state as applied after the confirmation: the
+    /// index of the last change of a life that is alive. One that has not applied that itself gets nothing yet. The
     /// grants are noted before they are returned, so a node may hold no more than is known here.
     pub fn confirmed(
         &mut self,
         round: Round,
-        is_alive: impl Fn(Incarnation) -> bool,
+        alive_since: impl Fn(Incarnation) -> Option<u64>,
     ) -> Vec<TenureGrant> {
         let Some(asked) = self.under_way.take_if(|asked| asked.round == round) else {
             return Vec::new();
         };
         let until_us = asked.began_us.saturating_add(self.timing.over_us);
         let mut grants = Vec::with_capacity(asked.asks.len());
-        for (holder, number) in asked.asks {
-            if !is_alive(holder) {
+        for (holder, ask) in asked.asks {
+            if alive_since(holder).is_none_or(|since_index| ask.applied_index < since_index) {
                 continue;
             }
-            let standing = self.standings.entry(holder).or_insert(Standing {
-                until_us: None,
-                is_barred: false,
-            });
+            let standing = self.standings.entry(holder);
+            let standing = standing.or_insert_with(|| Standing::new(asked.began_us));
             if !standing.is_barred {
                 standing.until_us = standing.until_us.max(Some(until_us));
                 grants.push(TenureGrant {
                     holder,
-                    number,
+                    number: ask.number,
                     tenure_us: self.timing.tenure_us,
                 });
             }
@@ -167,19 +183,29 @@ impl Grantor {
         self.under_way.take_if(|asked| asked.round == round);
     }
 
-    /// Of these nodes, all alive in the applied state, those whose tenures have certainly run out.
+    /// Of these nodes, all alive in the applied state, those whose tenures have certainly run out. To be called again and
+    /// again: a node that joins, or comes back, during the leadership has its patience from when it is first named here.
+    ///
+    /// To be declared down in this order: whoever was heard of last goes last, and of a slot that they all held the last
+    /// one keeps what it has.
     pub fn overdue(
-        &self,
+        &mut self,
         alive: impl IntoIterator<Item = Incarnation>,
         now_us: u64,
     ) -> Vec<Incarnation> {
-        let patience_us = self.since_us.saturating_add(self.timing.patience_us);
+        let patience_us = self.timing.patience_us;
+        let was_named = std::mem::replace(&mut self.was_named, true);
+        let seen_us = if was_named { now_us } else { self.since_us };
         let is_overdue = |node: &Incarnation| {
-            let standing = self.standings.get(node);
-            let granted_us = standing.and_then(|standing| standing.until_us);
-            now_us >= granted_us.unwrap_or(patience_us)
+            let standing = self.standings.entry(*node);
+            let standing = standing.or_insert_with(|| Standing::new(seen_us));
+            let patient_us = standing.seen_us.saturating_add(patience_us);
+            now_us >= standing.until_us.unwrap_or(patient_us)
         };
-        alive.into_iter().filter(is_overdue).collect()
+        let mut overdue: Vec<Incarnation> = alive.into_iter().filter(is_overdue).collect();
+        let until_us = |node: &Incarnation| self.standings.get(node).map(|it| it.until_us);
+        overdue.sort_by_key(|node| (until_us(node), *node));
+        overdue
     }
 
     /// Declares a node down, right before that is proposed to Raft: it gets nothing more from this leadership, not even
@@ -188,10 +214,8 @@ impl Grantor {
     /// # Errors
     /// [`StillHeld`] while it may hold a tenure of this leadership.
     pub fn declare_down(&mut self, node: Incarnation, now_us: u64) -> Result<(), StillHeld> {
-        let standing = self.standings.entry(node).or_insert(Standing {
-            until_us: None,
-            is_barred: false,
-        });
+        let standing = self.standings.entry(node);
+        let standing = standing.or_insert_with(|| Standing::new(now_us));
         match standing.until_us {
             Some(until_us) if now_us < until_us => Err(StillHeld { until_us }),
             _ => {
@@ -202,7 +226,9 @@ impl Grantor {
         }
     }
 
-    /// Forgets nodes that are not in the applied state any more, so that the table stays as small as the cluster.
+    /// Forgets nodes that are not alive in the applied state any more. To be called with every change of the members, in
+    /// the order of the log: a node that was declared down is barred until it is forgotten, and would be declared down
+    /// again at once if it were up again before.
     pub fn forget(&mut self, is_alive: impl Fn(Incarnation) -> bool) {
         self.standings.retain(|node, _| is_alive(*node));
     }
