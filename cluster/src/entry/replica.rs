@@ -199,7 +199,7 @@ impl Replica {
             Message::Append {
                 committed, records, ..
             } => self.appended(from, epoch, (committed, records), world, effects),
-            Message::Ack { progress, .. } => self.acked(from, progress, world.now),
+            Message::Ack { progress, .. } => self.acked(from, progress, world.now, effects),
             Message::Void { .. } => self.dismiss(from, world.now, effects),
             Message::CopyAsk { ask, after, .. } => self.copy(from, ask, after, world, effects),
             Message::Chunk { .. } => self.chunk(message, world, effects),

@@ -236,3 +236,41 @@ fn a_full_list_refuses_more_and_messages_keep_their_form() {
     assert_eq!(Version::new(crate::Epoch(1 << 20), Seq(1)), None);
     assert_eq!(Version::new(crate::Epoch(1), Seq(1 << 44)), None);
 }
+
+/// Found by the simulator (seed 10): the owner had forgotten a joiner that was silent for too long; the joiner had
+/// everything and waited to be added, for ever.
+#[test]
+fn a_joiner_that_was_forgotten_begins_again() {
+    let mut bench = founded(3, 2);
+    let (owner, joiner) = (bench.nodes[0].me, bench.nodes[2].me);
+    bench.handle(2, Event::Join);
+    let write = bench.ask(0, key(1), put(5, OnlyIf::Always, None));
+    let mut lost = Vec::new();
+    for _ in 0..40 {
+        while !bench.wire.is_empty() {
+            let (from, to, message) = &bench.wire[0];
+            if *from == joiner && matches!(message, Message::Ack { .. }) {
+                assert_eq!(*to, owner);
+                lost.push(bench.wire.swap_remove(0));
+            } else {
+                bench.deliver(0, false);
+            }
+        }
+        bench.now = bench.now.add_ms(5);
+        bench.handle(0, Event::Tick);
+    }
+    done(&bench.answers[&write]);
+    assert!(
+        lost.iter().any(|(_, _, message)| matches!(
+            message,
+            Message::Ack { progress, .. } if progress.is_whole
+        )),
+        "it had everything"
+    );
+    assert_eq!(bench.raft.len(), 1, "and is no member");
+    // An old answer must not bring the old copy back: the joiner throws it away.
+    bench.wire.extend(lost);
+    bench.calm(400);
+    assert_eq!(bench.raft.last().unwrap().in_sync[2], joiner);
+    bench.check_agreement();
+}
