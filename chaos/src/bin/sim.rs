@@ -71,7 +71,7 @@ enum Command {
     /// Plant each bug, and look for a seed that sees it; exit 1 when one is not seen.
     Bugs {
         /// Seeds tried for each.
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 400)]
         seeds: u64,
         /// Only the bug of this name.
         #[arg(long)]

@@ -23,6 +23,8 @@ pub enum Bug {
     BootForgotten,
     /// The leader grants tenures without asking anybody whether it still leads.
     GrantUnconfirmed,
+    /// The leader grants tenures to nodes that have not heard of their own coming up.
+    GrantUnheard,
     /// A restarted voter votes though it promised not to.
     PromiseForgotten,
     /// The leader says that a node is down while its tenure may last.
@@ -33,12 +35,13 @@ pub enum Bug {
 
 impl Bug {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EpochUnchecked,
         Self::AnswerEarly,
         Self::TenureFirst,
         Self::BootForgotten,
         Self::GrantUnconfirmed,
+        Self::GrantUnheard,
         Self::PromiseForgotten,
         Self::DownEarly,
         Self::SoleClaimed,
@@ -53,6 +56,7 @@ impl Bug {
             Self::TenureFirst => "tenure_first",
             Self::BootForgotten => "boot_forgotten",
             Self::GrantUnconfirmed => "grant_unconfirmed",
+            Self::GrantUnheard => "grant_unheard",
             Self::PromiseForgotten => "promise_forgotten",
             Self::DownEarly => "down_early",
             Self::SoleClaimed => "sole_claimed",

@@ -275,11 +275,12 @@ impl Process {
             granting.grantor.unconfirmed(round);
             return;
         }
-        let table = &self.table;
-        for grant in granting
-            .grantor
-            .confirmed(round, |life| table.alive_since(life))
-        {
+        let (table, is_deaf) = (&self.table, self.setup.has(Bug::GrantUnheard));
+        let alive_since = |life| {
+            let since_index = table.alive_since(life);
+            since_index.map(|index| if is_deaf { 0 } else { index })
+        };
+        for grant in granting.grantor.confirmed(round, alive_since) {
             if let Some(place) = place_of(grant.holder.node) {
                 turn.sends.push((place, Msg::Grant(grant)));
             }
