@@ -29,6 +29,8 @@ async fn main() {
         node_name: "one".to_owned(),
         version: String::new(),
         services: [("a".to_owned(), None)].into(),
+        member: None,
+        reports: None,
     };
     let cluster = ClusterHandle::start(plan, &node).await.unwrap();
     for name in ["put", "get", "put", "get"] {

@@ -124,7 +124,10 @@ pub(crate) async fn start(
         node: outside.me,
         boot: node.boot_id(),
     };
-    let tenures = Arc::new(Tenures::start(consensus.clone(), TenurePlan::new(life)));
+    let told = watch::Sender::new(0);
+    let plan_tenures = TenurePlan::new(life);
+    let tenures = Tenures::start(consensus.clone(), plan_tenures, told.subscribe());
+    let tenures = Arc::new(tenures);
     let _ = desks.tenures.set(Arc::clone(&tenures));
 
     let proposals = Arc::new(SlotProposals::default());
@@ -154,7 +157,7 @@ pub(crate) async fn start(
         children.push(mover.child());
     }
     let cluster_name = outside.cluster_name.clone();
-    let directed = Arc::new(directed(&plan, node, outside, host, surroundings, mover));
+    let directed = Arc::new(directed(&plan, node, outside, host, surroundings, mover, told));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -200,6 +203,7 @@ fn directed(
     host: EntryHost,
     surroundings: Surroundings,
     mover: Option<BlockMover>,
+    told: watch::Sender<u64>,
 ) -> Directed {
     let member = plan.member.as_ref();
     Directed {
@@ -221,6 +225,7 @@ fn directed(
         mover,
         phase: watch::Sender::new(Phase::Starting),
         stepping_aside: watch::Sender::new(false),
+        told,
         purged: Mutex::default(),
         clock: node.clock().clone(),
         entropy: node.entropy().clone(),

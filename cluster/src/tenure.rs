@@ -31,12 +31,16 @@
 //!   is committed *and applied*; it grants only to who is alive in that state. openraft's `ensure_linearizable` waits for
 //!   that when a leader was elected, but not when it restarts and leads on: [`crate::raft::Consensus`] has an item of its
 //!   own applied first.
+//!
+//! # Why a node that comes up again serves nothing of what it lost while it was down
+//! While it was down its slots may have gone to others, and it may not have heard of that yet: it would believe itself
+//! their owner, with a tenure. So a question tells up to where the node's replicas have heard the log, and is granted only
+//! if that includes the last change of the node's own membership. While it is up only it itself gives its slots away.
 
 mod cell;
 mod desk;
 mod grantor;
 mod holder;
-mod leases;
 mod service;
 
 #[cfg(test)]
@@ -58,6 +62,8 @@ pub struct TenureAsk {
     pub holder: Incarnation,
     /// Its number for this question.
     pub number: u64,
+    /// Up to where its replicas have heard the log. They must know of the node's own coming up before they serve.
+    pub applied_index: u64,
 }
 
 /// The leader's answer. May be lost, repeated and reordered.

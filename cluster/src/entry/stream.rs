@@ -154,9 +154,6 @@ impl Replica {
     }
 
     /// Another replica has all writes up to a number.
-    ///
-    /// A joiner that was given up for its silence is told so: it would wait for ever. It was not asked to be added under this
-    /// epoch, or it would not have been given up.
     pub(super) fn acked(
         &mut self,
         from: Incarnation,
@@ -164,7 +161,7 @@ impl Replica {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let (epoch, last) = (self.epoch(), self.list.last());
+        let (last, epoch) = (self.list.last(), self.epoch());
         let by_node = self.sabotage.boot_forgotten();
         let Role::Owner(owner) = &mut self.role else {
             return;
@@ -183,9 +180,13 @@ impl Replica {
                 joiner.is_whole |= progress.is_whole;
             }
         } else if progress.copy > 0 {
+            // It was silent for too long and is forgotten here: it would wait for ever.
             let ask = progress.copy;
-            let message = Message::CopyVoid { epoch, ask };
-            effects.push(Effect::Send { to: from, message });
+            owner.void(from, ask);
+            effects.push(Effect::Send {
+                to: from,
+                message: Message::CopyVoid { epoch, ask },
+            });
         }
     }
 
@@ -251,19 +252,28 @@ impl Replica {
         }
         for (to, ask) in left_behind {
             owner.joiners.remove(&to);
+            owner.void(to, ask);
             let message = Message::CopyVoid { epoch, ask };
             effects.push(Effect::Send { to, message });
         }
     }
 
-    /// Forgets silent joiners that Raft was not asked to add.
+    /// Forgets silent joiners that Raft was not asked to add. They begin again when they are heard of.
     fn drop_silent_joiners(&mut self, now: Now) {
         let (last, silence_ms_max) = (self.list.last(), self.timing.silence_ms_max);
         if let Role::Owner(owner) = &mut self.role {
-            owner.joiners.retain(|_, joiner| {
+            let is_silent = |joiner: &Joiner| {
                 let silent_ms = now.since_ms(joiner.peer.owes_since);
-                joiner.is_required || !joiner.peer.owes(last) || silent_ms < silence_ms_max
-            });
+                !joiner.is_required && joiner.peer.owes(last) && silent_ms >= silence_ms_max
+            };
+            let silent: Vec<(Incarnation, u64)> = owner
+                .joiners
+                .extract_if(.., |_, joiner| is_silent(joiner))
+                .map(|(member, joiner)| (member, joiner.ask))
+                .collect();
+            for (member, ask) in silent {
+                owner.void(member, ask);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 //! Responsible for one grantor a leadership and for the order confirm, look at the state, grant. It must never know how
 //! leadership is confirmed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::leases::Leases;
 use super::{Grantor, GrantorTiming, TenureAnswer, TenureAsk, WAITING_MAX};
 use crate::Incarnation;
 use crate::metadata::{Command, MemberState, View};
@@ -24,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How long a proposal may take before it is unknown what becomes of it.
 const PROPOSE_MAX: Duration = Duration::from_secs(5);
 
-type Waiting = BTreeMap<Incarnation, (u64, oneshot::Sender<TenureAnswer>)>;
+type Waiting = BTreeMap<Incarnation, (TenureAsk, oneshot::Sender<TenureAnswer>)>;
 
 /// Questions that wait for the next round.
 pub(super) struct Desk {
@@ -83,26 +82,26 @@ impl Desk {
         let mut desk = self.waiting.lock();
         let waiting = desk.as_mut()?;
         let known = waiting.get(&ask.holder);
-        if known.is_some_and(|(number, _)| *number > ask.number)
+        if known.is_some_and(|(known, _)| known.number > ask.number)
             || known.is_none() && waiting.len() >= WAITING_MAX
         {
             return None;
         }
         let (sender, answer) = oneshot::channel();
-        waiting.insert(ask.holder, (ask.number, sender));
+        waiting.insert(ask.holder, (ask, sender));
         drop(desk);
         self.news.notify_one();
         Some(answer)
     }
 
     /// Serves for as long as the node lives.
-    pub(super) async fn run(self: Arc<Self>, consensus: Consensus, metadata_lease: Duration) {
+    pub(super) async fn run(self: Arc<Self>, consensus: Consensus) {
         loop {
             // A leader that is silent for a while leads on in its term, and what it proposed may still be decided: it
             // keeps its grantor.
             match consensus.leads() {
                 Some(term) => {
-                    let mut leadership = Leadership::new(consensus.clone(), metadata_lease);
+                    let mut leadership = Leadership::new(consensus.clone());
                     while consensus.leads() == Some(term) {
                         leadership.step(&self).await;
                     }
@@ -120,7 +119,7 @@ impl Desk {
 /// What became of a proposal: whether that is certain.
 enum Proposed {
     Down(Declared, bool),
-    LeaseLost(Incarnation, bool),
+    Excused(Incarnation),
 }
 
 /// One leadership of this node.
@@ -128,7 +127,8 @@ struct Leadership {
     consensus: Consensus,
     longest_us: u64,
     grantor: Grantor,
-    leases: Leases,
+    /// Lives that a purge need not wait for, and whose proposal is on its way.
+    excused: BTreeSet<Incarnation>,
     proposals: FuturesUnordered<BoxFuture<'static, Proposed>>,
     unsure: Vec<Declared>,
     /// Since when rounds were confirmed without a long gap, and the last that was.
@@ -136,12 +136,11 @@ struct Leadership {
 }
 
 impl Leadership {
-    fn new(consensus: Consensus, metadata_lease: Duration) -> Self {
+    fn new(consensus: Consensus) -> Self {
         let longest_us = micros(consensus.timing().election_max);
-        let now_us = consensus.clock().boot_us();
         Self {
             grantor: Grantor::new(GrantorTiming::of_election_timeout(longest_us)),
-            leases: Leases::new(micros(metadata_lease), now_us),
+            excused: BTreeSet::new(),
             proposals: FuturesUnordered::new(),
             unsure: Vec::new(),
             steady_us: None,
@@ -157,7 +156,10 @@ impl Leadership {
             Some(proposed) = self.proposals.next() => match proposed {
                 Proposed::Down(declared, true) => self.grantor.decided(declared.life),
                 Proposed::Down(declared, false) => self.unsure.push(declared),
-                Proposed::LeaseLost(life, is_decided) => self.leases.proposed(life, is_decided),
+                // Asked for again while the state shows that it was not done.
+                Proposed::Excused(life) => {
+                    self.excused.remove(&life);
+                }
             },
         }
         if self.consensus.leading().is_none() {
@@ -184,7 +186,6 @@ impl Leadership {
             self.grantor.decided(over.life);
         }
         self.grantor.forget(|life| is_alive(&view, life));
-        self.leases.forget(|life| view.members().is_present(life));
         let now_us = self.consensus.clock().boot_us();
         for life in self.grantor.overdue(alive(&view), now_us) {
             let Some(record) = view.members().get(life.node).filter(|_| is_steady) else {
@@ -203,23 +204,21 @@ impl Leadership {
             let proposal = proposal.map(move |is_decided| Proposed::Down(declared, is_decided));
             self.proposals.push(proposal.boxed());
         }
-        for life in self.leases.lost(waited_for(&view), now_us) {
-            tracing::warn!(node = %life.node, "its metadata lease is lost: no purge waits for it");
-            let lost = Command::LeaseLost { life };
-            let proposal = propose(self.consensus.clone(), lost);
-            let proposal = proposal.map(move |is_decided| Proposed::LeaseLost(life, is_decided));
-            self.proposals.push(proposal.boxed());
+        for life in excusable(&view) {
+            if self.excused.insert(life) {
+                tracing::info!(node = %life.node, "it is no member any more: no purge waits for it");
+                let proposal = propose(self.consensus.clone(), Command::LeaseLost { life });
+                let proposal = proposal.map(move |_| Proposed::Excused(life));
+                self.proposals.push(proposal.boxed());
+            }
         }
     }
 
     /// One round, if one is due. Whether leadership was confirmed.
     async fn round(&mut self, desk: &Desk) -> bool {
         if let Some(waiting) = &*desk.waiting.lock() {
-            for (holder, (number, _)) in waiting {
-                self.grantor.asked(TenureAsk {
-                    holder: *holder,
-                    number: *number,
-                });
+            for (ask, _) in waiting.values() {
+                self.grantor.asked(*ask);
             }
         }
         let consensus = &self.consensus;
@@ -240,16 +239,18 @@ impl Leadership {
             return false;
         };
         let view = consensus.view();
-        let leases = &self.leases;
-        let is_granted = |life| is_alive(&view, life) && leases.may_answer(life);
-        let grants = self.grantor.confirmed(round, is_granted);
-        let now_us = consensus.clock().boot_us();
+        let alive_since = |life: Incarnation| {
+            let record = view.members().get(life.node);
+            record
+                .filter(|_| is_alive(&view, life))
+                .map(|record| record.changed_index)
+        };
+        let grants = self.grantor.confirmed(round, alive_since);
         for grant in grants {
             let asked = answering.get(&grant.holder);
-            if asked.is_some_and(|(number, _)| *number == grant.number)
+            if asked.is_some_and(|(ask, _)| ask.number == grant.number)
                 && let Some((_, answer)) = answering.remove(&grant.holder)
             {
-                self.leases.answered(grant.holder, now_us);
                 // Who waits no longer asks again.
                 let _ = answer.send(TenureAnswer {
                     grant: Some(grant),
@@ -257,24 +258,23 @@ impl Leadership {
                 });
             }
         }
-        for (life, (_, answer)) in answering {
-            if self.leases.may_answer(life) {
-                self.leases.answered(life, now_us);
-                let _ = answer.send(TenureAnswer {
-                    grant: None,
-                    read_index,
-                });
-            }
+        for (_, answer) in answering.into_values() {
+            let _ = answer.send(TenureAnswer {
+                grant: None,
+                read_index,
+            });
         }
         true
     }
 }
 
-/// Lives whose word some purge waits for.
-fn waited_for(view: &View) -> Vec<Incarnation> {
+/// Lives whose word some purge waits for and that are no members any more: they were drained, or an operator said that
+/// they are gone for good. One that is down is waited for: it may go on serving blocks by itself.
+fn excusable(view: &View) -> Vec<Incarnation> {
     let keyrings = view.services().iter().map(|(_, _, keyring)| keyring);
     keyrings
         .flat_map(|keyring| keyring.waiting_for(keyring.generation))
+        .filter(|life| !view.members().is_present(*life))
         .collect()
 }
 

@@ -76,7 +76,7 @@ impl Standing {
 struct Asked {
     round: Round,
     began_us: u64,
-    asks: BTreeMap<Incarnation, u64>,
+    asks: BTreeMap<Incarnation, TenureAsk>,
 }
 
 /// One leadership's grants. A node that becomes leader again makes a new one.
@@ -86,7 +86,7 @@ pub struct Grantor {
     rounds: u64,
     began_us: Option<u64>,
     /// The latest question of each node that no round has taken yet.
-    waiting: BTreeMap<Incarnation, u64>,
+    waiting: BTreeMap<Incarnation, TenureAsk>,
     under_way: Option<Asked>,
     standings: BTreeMap<Incarnation, Standing>,
 }
@@ -116,8 +116,10 @@ impl Grantor {
         if is_barred || !is_known && self.waiting.len() >= WAITING_MAX {
             return;
         }
-        let number = self.waiting.entry(ask.holder).or_default();
-        *number = ask.number.max(*number);
+        let latest = self.waiting.entry(ask.holder).or_insert(ask);
+        if ask.number > latest.number {
+            *latest = ask;
+        }
     }
 
     /// Begins a round if somebody waits, none is under way and the last is not too fresh. The caller then confirms its
@@ -140,20 +142,21 @@ impl Grantor {
         Some(round)
     }
 
-    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The
+    /// Leadership was confirmed for a round. `alive_since` is asked of the state as applied after the confirmation: the
+    /// index of the last change of a life that is alive. One that has not heard of that itself gets nothing yet. The
     /// grants are noted before they are returned, so a node may hold no more than is known here.
     pub fn confirmed(
         &mut self,
         round: Round,
-        is_alive: impl Fn(Incarnation) -> bool,
+        alive_since: impl Fn(Incarnation) -> Option<u64>,
     ) -> Vec<TenureGrant> {
         let Some(asked) = self.under_way.take_if(|asked| asked.round == round) else {
             return Vec::new();
         };
         let until_us = asked.began_us.saturating_add(self.timing.over_us);
         let mut grants = Vec::with_capacity(asked.asks.len());
-        for (holder, number) in asked.asks {
-            if !is_alive(holder) {
+        for (holder, ask) in asked.asks {
+            if alive_since(holder).is_none_or(|since_index| ask.applied_index < since_index) {
                 continue;
             }
             let standing = self.standings.entry(holder);
@@ -162,7 +165,7 @@ impl Grantor {
                 standing.until_us = standing.until_us.max(Some(until_us));
                 grants.push(TenureGrant {
                     holder,
-                    number,
+                    number: ask.number,
                     tenure_us: self.timing.tenure_us,
                 });
             }
@@ -176,6 +179,9 @@ impl Grantor {
     }
 
     /// Of these nodes, all alive in the applied state, those whose tenures have certainly run out.
+    ///
+    /// To be declared down in this order: whoever was heard of last goes last, and of a slot that they all held the last
+    /// one keeps what it has.
     pub fn overdue(
         &mut self,
         alive: impl IntoIterator<Item = Incarnation>,
@@ -189,7 +195,10 @@ impl Grantor {
             let over_us = standing.until_us;
             now_us >= over_us.unwrap_or(standing.since_us.saturating_add(patience_us))
         };
-        alive.into_iter().filter(is_overdue).collect()
+        let mut overdue: Vec<Incarnation> = alive.into_iter().filter(is_overdue).collect();
+        let until_us = |node: &Incarnation| self.standings.get(node).map(|it| it.until_us);
+        overdue.sort_by_key(|node| (until_us(node), *node));
+        overdue
     }
 
     /// Declares a node down, right before that is proposed to Raft: it gets nothing more from this leadership, not even

@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::desk::Desk;
@@ -34,7 +35,7 @@ pub struct TenurePlan {
     pub me: Incarnation,
     /// How often it asks.
     pub ask_every: Duration,
-    /// A node whose metadata may be older than this closes its doors.
+    /// Metadata that may be older than this are stale.
     pub metadata_lease: Duration,
     /// Between two tries to come back after the node was called down.
     pub back_every: Duration,
@@ -62,6 +63,7 @@ struct Shared {
     desk: Arc<Desk>,
     cell: Arc<TenureCell>,
     holder: Mutex<Holder>,
+    told: watch::Receiver<u64>,
     /// Everything that was agreed on at this time is applied here; in µs of CLOCK_BOOTTIME, 0 for never.
     fresh_us: AtomicU64,
 }
@@ -81,9 +83,9 @@ impl std::fmt::Debug for Tenures {
 }
 
 impl Tenures {
-    /// Begins to ask, and to grant while this node leads.
+    /// Begins to ask, and to grant while this node leads. `told` says up to where this node's replicas have heard the log.
     #[must_use]
-    pub fn start(consensus: Consensus, plan: TenurePlan) -> Self {
+    pub fn start(consensus: Consensus, plan: TenurePlan, told: watch::Receiver<u64>) -> Self {
         let longest_us = micros(consensus.timing().election_max);
         let tenure_us = GrantorTiming::of_election_timeout(longest_us).tenure_us;
         let desk = Arc::new(Desk::new());
@@ -93,11 +95,12 @@ impl Tenures {
             desk: Arc::clone(&desk),
             fresh_us: AtomicU64::new(0),
             consensus: consensus.clone(),
+            told,
             plan,
         });
         let loops = Loops::default();
         loops.keep("tenure-desk", move || {
-            Arc::clone(&desk).run(consensus.clone(), plan.metadata_lease)
+            Arc::clone(&desk).run(consensus.clone())
         });
         let asking = Arc::clone(&shared);
         loops.keep("tenure-holder", move || Arc::clone(&asking).hold());
@@ -110,8 +113,8 @@ impl Tenures {
         Arc::clone(&self.shared.cell)
     }
 
-    /// Whether everything that was agreed on until [`TenurePlan::metadata_lease`] ago is applied here. Without it the
-    /// node must close its doors: it may not know of a purge or of a token that was taken away.
+    /// Whether everything that was agreed on until [`TenurePlan::metadata_lease`] ago is applied here: this node hears of a
+    /// majority.
     #[must_use]
     pub fn metadata_fresh(&self) -> bool {
         let age_us = self.metadata_age_us();
@@ -202,7 +205,8 @@ impl Shared {
     /// Asks one question. Its time is read before it leaves.
     fn ask(self: Arc<Self>, leader: NodeId) -> BoxFuture<'static, Asked> {
         let sent_us = self.consensus.clock().boot_us();
-        let ask = self.holder.lock().ask(sent_us);
+        let told = *self.told.borrow();
+        let ask = self.holder.lock().ask(sent_us, told);
         let within = self.consensus.timing().election_max;
         Box::pin(async move {
             let answer = if leader == self.plan.me.node {

@@ -253,7 +253,6 @@ pub(crate) struct Bench {
     pub(crate) clock: Clock,
     pub(crate) snapshots: SnapshotRules,
     pub(crate) voters: VoterRules,
-    pub(crate) metadata_lease: Duration,
     folder: TempDir,
     disks: BTreeMap<u64, Storage>,
     lives: u128,
@@ -269,7 +268,6 @@ impl Bench {
                 every: Duration::from_millis(100),
                 ..VoterRules::default()
             },
-            metadata_lease: Duration::from_secs(5),
             folder: tempfile::tempdir().unwrap(),
             disks: BTreeMap::new(),
             lives: 100,
@@ -334,11 +332,8 @@ impl Bench {
             node: id(number),
             boot: BootId::from_u128(lives),
         };
-        let plan = TenurePlan {
-            metadata_lease: self.metadata_lease,
-            ..TenurePlan::new(life)
-        };
-        let tenures = Tenures::start(consensus.clone(), plan);
+        let plan = TenurePlan::new(life);
+        let tenures = Tenures::start(consensus.clone(), plan, consensus.changes());
         let node = Arc::new(Node {
             consensus,
             tenures,

@@ -146,9 +146,8 @@ async fn in_a_calm_network_nobody_is_called_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_purge_waits_for_a_node_whose_metadata_lease_is_lost() {
+async fn a_purge_waits_for_a_node_that_is_down_until_it_is_said_to_be_gone() {
     let mut bench = Bench::new();
-    bench.metadata_lease = Duration::from_millis(1_500);
     let nodes = bench.cluster(3).await;
     bench.write(&nodes[0], "a").await.unwrap();
     bench.net.cut_off(3, [1, 2]);
@@ -157,31 +156,27 @@ async fn no_purge_waits_for_a_node_whose_metadata_lease_is_lost() {
         sharing: sharing.clone(),
         generation: 0,
     };
-    let before = nodes[0].consensus.view();
-    let generation = before.services().keyring(&sharing).unwrap().generation;
-    assert_eq!(generation, 0);
-    let ordered = nodes[1].consensus.propose(vec![purge], bench.deadline());
-    assert!(ordered.await.unwrap()[0].is_applied());
-    let waiting = || -> Vec<_> {
+    let propose = |command| {
+        let deadline = bench.deadline();
+        let consensus = nodes[1].consensus.clone();
+        async move { consensus.propose(vec![command], deadline).await.unwrap()[0].is_applied() }
+    };
+    assert!(propose(purge).await);
+    let gone = nodes[2].life;
+    let waits = || {
         let view = nodes[0].consensus.view();
         let keyring = view.services().keyring(&sharing).unwrap();
-        keyring.waiting_for(keyring.generation).collect()
+        let mut waiting = keyring.waiting_for(1);
+        waiting.any(|life| life == gone)
     };
-    until("the purge is seen", || waiting().len() == 3).await;
-    until("only those that may serve are waited for", || {
-        waiting() == [nodes[0].life, nodes[1].life]
-    })
-    .await;
-    assert!(!nodes[2].tenures.metadata_fresh(), "it serves nothing");
-    assert!(nodes[0].tenures.metadata_fresh() && nodes[1].tenures.metadata_fresh());
-    bench.net.heal();
-    until("its metadata are fresh again", || {
-        nodes[2].tenures.metadata_fresh()
-    })
-    .await;
-    let view = nodes[2].consensus.view();
-    let keyring = view.services().keyring(&sharing).unwrap();
-    assert_eq!(keyring.generation, 1, "it knows of the purge then");
+    let state = || {
+        let view = nodes[0].consensus.view();
+        view.members().get(gone.node).unwrap().state
+    };
+    until("it is down", || state() == MemberState::Down).await;
+    assert!(waits(), "it may serve what was purged");
+    assert!(propose(Command::MemberLeave { life: gone }).await);
+    until("nobody waits for it", || !waits()).await;
     for node in nodes {
         bench.stop(node).await;
     }
@@ -194,6 +189,7 @@ async fn nobody_asks_for_another_and_only_the_leader_grants() {
     let ask = TenureAsk {
         holder: nodes[1].life,
         number: 1 << 40,
+        applied_index: u64::MAX,
     };
     let parcel = Parcel::new(Kind::Tenure, &ask, bytes::Bytes::new()).unwrap();
     let refused = nodes[0].tenures.serve(id(3), &parcel).await.unwrap_err();
