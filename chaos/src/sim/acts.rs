@@ -12,6 +12,7 @@ use ultrakv_cluster::{Incarnation, NodeId};
 
 use super::coverage::Seen;
 use super::director::{Act, CutKind};
+use super::duty::targets_of;
 use super::table::{self, Table, become_state, life_of};
 use super::words::{Msg, node_at, place_of};
 use super::world::World;
@@ -268,6 +269,19 @@ impl World {
         drop(draining);
         if let Some(command) = command {
             self.operate(command);
+        }
+    }
+
+    /// The leader waits for every founder before its first plan; where one is lost before, an operator goes on without it.
+    pub(super) fn plan_at_last(&mut self) {
+        let members = self.truth.members();
+        let up = members.filter(|(_, member)| member.state == MemberState::Up);
+        let nodes: Vec<NodeId> = up.map(|(node, _)| node).collect();
+        if self.truth.planned().is_empty() && !nodes.is_empty() {
+            let slots = 0..self.setup.slots;
+            let targets = slots.map(|slot| targets_of(slot, &nodes, self.setup.copies));
+            let targets: Vec<Vec<NodeId>> = targets.collect();
+            self.operate(table::stage(self.truth.plan(), &nodes, &targets));
         }
     }
 

@@ -89,6 +89,7 @@ impl World {
                 return Err(wrong);
             }
             self.undrain();
+            self.plan_at_last();
         }
     }
 
