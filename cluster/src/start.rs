@@ -157,7 +157,15 @@ pub(crate) async fn start(
         children.push(mover.child());
     }
     let cluster_name = outside.cluster_name.clone();
-    let directed = Arc::new(directed(&plan, node, outside, host, surroundings, mover, told));
+    let directed = Arc::new(directed(
+        &plan,
+        node,
+        outside,
+        host,
+        surroundings,
+        mover,
+        told,
+    ));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",

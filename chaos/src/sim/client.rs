@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ultrakv_cache::{EntryClass, OnlyIf};
+use ultrakv_cache::EntryClass;
 use ultrakv_cluster::Epoch;
-use ultrakv_cluster::entry::{Answer, Delay, Found, Key, Op, Ownership, Refusal, Request, Version};
+use ultrakv_cluster::entry::{
+    Answer, Delay, Found, Key, OnlyIf, Op, Ownership, Refusal, Request, Version,
+};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::coverage::{Coverage, Seen};

@@ -104,7 +104,10 @@ impl Process {
             alive.into_iter().filter(is_late).collect()
         } else {
             let mut overdue = granting.grantor.overdue(alive, now_us);
-            overdue.retain(|life| granting.grantor.declare_down(*life, now_us).is_ok());
+            let grantor = &mut granting.grantor;
+            overdue.retain(|life| {
+                !grantor.is_barred(*life) && grantor.declare_down(*life, now_us).is_ok()
+            });
             overdue
         };
         let down = overdue.into_iter().filter_map(|life| {

@@ -300,7 +300,7 @@ impl Process {
                 }
                 Output::LeadershipConfirmed(ticket, t0_us) => self.confirmed(ticket, t0_us, turn),
                 Output::RoleChanged(Role::Leader) => {
-                    let grantor = Grantor::new(self.setup.tenure(), turn.now_us);
+                    let grantor = Grantor::new(self.setup.tenure());
                     self.granting = Some(Granting {
                         grantor,
                         round: None,
@@ -315,7 +315,12 @@ impl Process {
     }
 
     fn apply(&mut self, index: u64, command: &Command) {
-        if !self.table.apply(index, command) {
+        let is_done = self.table.apply(index, command);
+        if let (Some(granting), Command::NodeDown { life, .. }) = (&mut self.granting, command) {
+            // It took effect or never will: what it compares with is another now.
+            granting.grantor.decided(*life);
+        }
+        if !is_done {
             return;
         }
         if let Some(granting) = &mut self.granting {

@@ -55,7 +55,10 @@ fn a_round_under_way_answers_no_later_question() {
         grants.iter().map(|grant| grant.holder).collect::<Vec<_>>(),
         [node(2)]
     );
-    assert!(grantor.confirmed(round, |_| Some(0)).is_empty(), "once only");
+    assert!(
+        grantor.confirmed(round, |_| Some(0)).is_empty(),
+        "once only"
+    );
     assert!(grantor.begin(9 * MS).is_none(), "too fresh");
     let round = grantor.begin(10 * MS).unwrap();
     assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
