@@ -6,11 +6,17 @@
     reason = "a harness outside the house measures it with the wall's own clock"
 )]
 
+pub mod cluster;
+pub mod http;
+pub mod process;
+pub mod seat;
+
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,40 +29,69 @@ pub const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks at a file or a process that another process changes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The path of the `ultrakv` binary: `ULTRAKV_BIN`, or the one that cargo builds now in the profile
-/// of the running program.
+/// The binary, once somebody asked for it: building costs cargo a second even when there is nothing to do.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// The path of the `ultrakv` binary: `ULTRAKV_BIN`, or the one that cargo builds in the profile of the running program, once.
 ///
 /// # Errors
 /// When cargo cannot build it.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("ULTRAKV_BIN") {
-        return Ok(PathBuf::from(path));
+    if let Some(path) = BINARY.get() {
+        return Ok(path.clone());
     }
+    let path = match std::env::var_os("ULTRAKV_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let profile = own_profile()?;
+            let release = profile.file_name().is_some_and(|name| name == "release");
+            build(release)?;
+            profile.join("ultrakv")
+        }
+    };
+    Ok(BINARY.get_or_init(|| path).clone())
+}
+
+/// From now on, the binary of the release build, whatever the profile of the running program; `ULTRAKV_BIN` still wins.
+///
+/// # Errors
+/// When cargo cannot build it, or another binary was used before.
+pub fn use_release() -> Result<()> {
+    if std::env::var_os("ULTRAKV_BIN").is_some() {
+        return Ok(());
+    }
+    build(true)?;
+    let path = own_profile()?.with_file_name("release").join("ultrakv");
+    if *BINARY.get_or_init(|| path.clone()) != path {
+        bail!("another binary was used before");
+    }
+    Ok(())
+}
+
+/// The folder of the running program's profile.
+fn own_profile() -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this program lies")?;
-    let profile = own
-        .ancestors()
-        .find(|folder| folder.join("deps").is_dir())
-        .context("this program does not lie in a cargo target folder; set ULTRAKV_BIN")?;
+    let mut folders = own.ancestors();
+    let profile = folders.find(|folder| folder.join("deps").is_dir());
+    let profile =
+        profile.context("this program does not lie in a cargo target folder; set ULTRAKV_BIN")?;
+    Ok(profile.to_owned())
+}
+
+fn build(release: bool) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "-p",
-        "ultrakv-node",
-        "--bin",
-        "ultrakv",
-    ]);
+    build.args(["build", "--quiet", "--locked"]);
+    build.args(["-p", "ultrakv-node", "--bin", "ultrakv"]);
     build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    if profile.file_name().is_some_and(|name| name == "release") {
+    if release {
         build.arg("--release");
     }
     let status = build.status().context("running cargo build")?;
     if !status.success() {
         bail!("cargo build of the binary failed: {status}");
     }
-    Ok(profile.join("ultrakv"))
+    Ok(())
 }
 
 /// A running node, killed when dropped.

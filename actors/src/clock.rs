@@ -112,6 +112,22 @@ impl Clock {
         }
     }
 
+    /// Microseconds of CLOCK_BOOTTIME, which goes on while the machine sleeps: what was granted for a time is over
+    /// after that time, also when the machine slept in between. A manual clock gives its own time.
+    #[must_use]
+    pub fn boot_us(&self) -> u64 {
+        match &self.source {
+            Source::Machine { .. } => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                let whole_us = u64::try_from(now.tv_sec)
+                    .unwrap_or(0)
+                    .saturating_mul(1_000_000);
+                whole_us.saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000)
+            }
+            Source::Manual { now_ms } => now_ms.load(Ordering::SeqCst).saturating_mul(1_000),
+        }
+    }
+
     /// Wall-clock time, for reports only.
     #[must_use]
     pub fn unix(&self) -> UnixMs {
@@ -178,6 +194,7 @@ mod tests {
         clock.advance(Duration::from_millis(9));
         assert!(!deadline.passed(clock.now()));
         assert_eq!(clock.remaining(deadline), Duration::from_millis(1));
+        assert_eq!(clock.boot_us(), 9_000);
         clock.advance(Duration::from_millis(1));
         assert!(deadline.passed(clock.now()));
         assert_eq!(clock.remaining(deadline), Duration::ZERO);
@@ -195,6 +212,8 @@ mod tests {
         let clock = Clock::machine();
         let first = clock.now();
         assert!(clock.clone().now() >= first);
+        let boot_us = clock.boot_us();
+        assert!(boot_us > 0 && clock.boot_us() >= boot_us);
         assert!(clock.unix().seconds() > 1_700_000_000);
     }
 }

@@ -12,6 +12,7 @@
 //!   └─ gateway ...            attached by the room above that
 //!
 //!   CacheHandle ── permit ── deadline ── one message a shard ──► ShardActor
+//!   GuestPort ── permit ── one wake a window ──► ShardActor's guest, which owns the entries
 //! ```
 //!
 //! Features: `chaos` compiles hooks that kill, stall and panic actors; for tests of other rooms.
@@ -22,6 +23,7 @@ mod domain;
 mod entropy;
 mod error;
 mod eviction;
+mod guest;
 mod handle;
 pub mod hex_id;
 mod node;
@@ -39,9 +41,10 @@ pub use clock::{Clock, Deadline, UnixMs};
 pub use domain::{Domain, DomainTag};
 pub use entropy::{BootId, Entropy, EntropyError};
 pub use error::RequestError;
-pub use handle::{BlockPut, CacheHandle, EntryError, EntryFound, EntryOptions, PutError, Stored};
+pub use guest::{GuestFactory, GuestMessage, GuestPermit, GuestPort, GuestWorld, ShardGuest};
+pub use handle::{BlockPut, CacheHandle, PutError, Stored};
 pub use node::{Node, StartError, StopReason};
 pub use plan::NodePlan;
-pub use shard::{ArenaPurge, LeasedBlock, ShardReport};
+pub use shard::{ArenaPurge, BlockPage, LeasedBlock, ShardReport};
 pub use supervise::{ActorInfo, ActorState, ChildSpec};
 pub use watcher::BlockWatcher;

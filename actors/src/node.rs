@@ -3,8 +3,8 @@
 //! It starts the cache's branch itself and takes further branches as they come; it stops them in
 //! the reverse order. It must never know what a branch does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -242,6 +242,7 @@ impl std::fmt::Debug for Node {
 /// The cache's handle, and the branch that keeps it alive.
 fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
     let arenas = Arc::new(Arenas::default());
+    let guests = Arc::new(OnceLock::new());
     let eviction = Arc::new(EvictionPort::default());
     let parts = plan.shards().into_iter().zip(&plan.devices).enumerate();
     let ports = parts.map(|(index, (shard, device))| {
@@ -258,6 +259,7 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
                 arenas: Arc::clone(&arenas),
                 eviction: Arc::clone(&eviction),
                 watcher: plan.watcher.clone(),
+                guests: Arc::clone(&guests),
             };
             let name = format!("shard-{}", port.index);
             ChildSpec::actor(name, "ShardActor", move |boot_id| {
@@ -275,7 +277,7 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
     }));
 
     let placement = Placement::new(&plan.weights());
-    let handle = CacheHandle::new(ports, placement, arenas);
+    let handle = CacheHandle::new(ports, placement, arenas, guests);
     let branch = ChildSpec::supervisor("cache", "CacheSupervisor", children);
     (handle, branch)
 }

@@ -1,4 +1,4 @@
-//! Inside a node: which shard a run of blocks, or an entry, lives in.
+//! Inside a node: which shard a run of blocks, or a box of entries, lives in.
 //!
 //! Rendezvous hashing with weights: every shard draws a score from the key, the highest wins, so a
 //! shard that comes or goes moves only its own share. Local to the node and not replicated, so it
@@ -8,8 +8,8 @@
 //! Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005 (the logarithmic
 //! method).
 
-use ultrakv_cache::{BlockKey, EffectiveDomain};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use ultrakv_cache::{BlockKey, EntryBox};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The shards of one node and the share of the keys that each one gets.
 #[derive(Clone, Debug)]
@@ -43,12 +43,9 @@ impl Placement {
         self.choose(run.as_bytes())
     }
 
-    /// The shard of an entry.
-    pub(crate) fn entry(&self, domain: &EffectiveDomain, key: &[u8]) -> usize {
-        let mut digest = Xxh3::new();
-        digest.update(domain.as_bytes());
-        digest.update(key);
-        self.choose(&digest.digest128().to_le_bytes())
+    /// The shard of a box of entries.
+    pub(crate) fn entry_box(&self, at: EntryBox) -> usize {
+        self.choose(&at.0.to_le_bytes())
     }
 
     fn choose(&self, key: &[u8]) -> usize {

@@ -39,6 +39,8 @@ pub const LEASES: &str = "ultrakv_leases";
 pub const PERMITS_USED: &str = "ultrakv_permits_used";
 /// Counter: requests turned away. Labels: `shard`.
 pub const BUSY: &str = "ultrakv_busy_total";
+/// Counter: what other nodes' guests said and found no room for. Labels: `shard`.
+pub const NOTES_LOST: &str = "ultrakv_notes_lost_total";
 /// Counter: failures of a device. Labels: `shard`, `code`.
 pub const TIER_ERRORS: &str = "ultrakv_tier_errors_total";
 /// Counter: actors started again. Labels: `kind`.
@@ -58,6 +60,7 @@ pub(crate) fn describe() {
         (ENTRY_HITS, "Entries asked for and found"),
         (ENTRY_MISSES, "Entries asked for and not found"),
         (BUSY, "Requests turned away because too many were in flight"),
+        (NOTES_LOST, "Messages of other nodes that found no room"),
         (TIER_ERRORS, "Failures of a device"),
         (RESTARTS, "Actors started again"),
     ];

@@ -16,6 +16,9 @@ pub trait BlockWatcher: fmt::Debug + Send + Sync {
     /// A block of the present life can be read.
     fn appeared(&self, shard: usize, key: &BlockKey, run: &BlockKey);
 
-    /// A block that had appeared can be read no more. Its run is not always known any more.
-    fn vanished(&self, shard: usize, key: &BlockKey, run: Option<&BlockKey>);
+    /// A block that had appeared can be read no more; the slot is that of its run's head.
+    fn vanished(&self, shard: usize, key: &BlockKey, slot: u16);
+
+    /// A block of the present life is there, as somebody asked for with [`crate::CacheHandle::tell_blocks`].
+    fn listed(&self, shard: usize, key: &BlockKey, slot: u16);
 }

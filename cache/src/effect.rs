@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::arena::{Extents, PageRange};
 use crate::block::BlockHeader;
-use crate::event::{ArenaId, EntryClass, EntryValue, LeaseId, ReservationId, Ticket};
+use crate::event::{ArenaId, LeaseId, Pin, ReservationId, Ticket};
 use crate::key::BlockKey;
 
 /// A block lent to a reader.
@@ -20,33 +20,31 @@ pub struct Lent {
     pub header: BlockHeader,
     /// The arena its pages are in.
     pub arena: ArenaId,
+    /// Milliseconds it has left, `None` for no limit.
+    pub ttl_ms: Option<u64>,
     /// Its pages, in payload order; the last one is filled only up to `header.payload_bytes`.
     pub extents: Extents,
 }
 
-/// An entry as read.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EntryRead {
-    /// Its bytes.
-    pub value: EntryValue,
-    /// Its version; grows with every write on this shard.
-    pub version: u64,
-    /// Kept or cached.
-    pub class: EntryClass,
+/// A block as it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The block.
+    pub key: BlockKey,
+    /// The slot of its run's head.
+    pub slot: u16,
+    /// The head of its run; `None` when the blocks between are not here.
+    pub run: Option<BlockKey>,
+    /// The block before it, when that is here and linked.
+    pub parent: Option<BlockKey>,
+    /// The arena that it lies in.
+    pub arena: ArenaId,
+    /// Its pin.
+    pub pin: Pin,
     /// Milliseconds it has left, `None` for no limit.
     pub ttl_ms: Option<u64>,
-}
-
-impl std::fmt::Debug for EntryRead {
-    /// Sizes only: entries are users' data.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EntryRead")
-            .field("value_bytes", &self.value.len())
-            .field("version", &self.version)
-            .field("class", &self.class)
-            .field("ttl_ms", &self.ttl_ms)
-            .finish()
-    }
+    /// Bytes of its payload.
+    pub payload_bytes: u64,
 }
 
 /// What became of one key of a pin request.
@@ -101,36 +99,6 @@ impl PutRefusal {
             Self::PinQuota => "unpin other blocks, use a soft pin, or raise the quota",
             Self::Malformed => "send a payload whose length is what the layout and tokens ask for",
             Self::Gone => "reserve again and commit within the term",
-        }
-    }
-}
-
-/// Why an entry was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum EntryRefusal {
-    /// Key or value is larger than an entry may be.
-    #[error("the entry is larger than the limit")]
-    TooLarge,
-    /// The quota is full of entries that are never evicted.
-    #[error("the quota of entries is full")]
-    Full,
-}
-
-impl EntryRefusal {
-    /// A stable code for logs and answers.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "entry_too_large",
-            Self::Full => "entry_quota_full",
-        }
-    }
-
-    /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "store a smaller value, or raise the budget of entries",
-            Self::Full => "delete kept entries or give them a TTL, or raise the budget of entries",
         }
     }
 }
@@ -207,43 +175,6 @@ pub enum Effect {
         ticket: Ticket,
         /// Blocks that were visible.
         blocks: u64,
-        /// Entries that were.
-        entries: u64,
-    },
-    /// Answers `EntryGet`.
-    Entry {
-        /// Caller's number.
-        ticket: Ticket,
-        /// The entry, if there is one.
-        found: Option<EntryRead>,
-    },
-    /// Answers `EntryPut`.
-    EntryStored {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Its version.
-        version: u64,
-    },
-    /// Answers `EntryPut` or `EntryDelete`: the condition does not hold, nothing changed.
-    EntryConflict {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Version stored, `None` when nothing is.
-        version: Option<u64>,
-    },
-    /// Answers `EntryPut`: not stored; what was stored before still is.
-    EntryRefused {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Why.
-        why: EntryRefusal,
-    },
-    /// Answers `EntryDelete`.
-    EntryDeleted {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Whether something was deleted.
-        existed: bool,
     },
     /// Answers `Evict`.
     Evicted {
@@ -257,6 +188,15 @@ pub enum Effect {
         tokens: u64,
         /// Whether asking again may free more.
         more: bool,
+    },
+    /// Answers `List`.
+    Listed {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Blocks that are here and can be read.
+        blocks: Vec<Listed>,
+        /// Where to go on; `None` at the end.
+        next: Option<u32>,
     },
     /// Answers `Resize`.
     Resized {
@@ -277,8 +217,8 @@ pub enum Effect {
     Vanished {
         /// The block.
         key: BlockKey,
-        /// The first block of its run; `None` when the blocks between went before it.
-        run: Option<BlockKey>,
+        /// The slot of the head of its run.
+        slot: u16,
     },
     /// Give the physical memory of these free pages back (punch a hole). Their next use starts from zeros.
     Discard {

@@ -1,48 +1,103 @@
-//! Responsible for entries: small values with a version, a class and a time to live. It must never know budgets; it is asked
-//! what it holds and told what to drop.
+//! Responsible for entries: small values in numbered boxes, ordered by key, with a version and a time that are only recorded. It
+//! must never know budgets, nor decide what is written, when its time is over, or who may read it: replicas of slots do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::event::{ArenaId, EntryClass, EntryPut, EntryValue};
 use crate::time::Now;
-
-/// Longest key of an entry.
-pub const ENTRY_KEY_BYTES_MAX: usize = 64 << 10;
 
 /// What an entry is charged besides key and value: its record, its key's node, and its places in the orders of use and expiry.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 256;
+
+/// A box of entries: keys of one box are ordered among themselves, listed together and cleared together. Numbered by the
+/// caller; it has nothing to do with the arenas of blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryBox(pub u16);
+
+/// What an entry's quota does when it is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryClass {
+    /// Never evicted; a full quota refuses the write.
+    Kept,
+    /// Evicted when room is needed, least recently used first.
+    Cached,
+}
+
+/// An entry's bytes, shared and never copied.
+pub type EntryValue = Arc<[u8]>;
+
+/// An entry as it is stored. Nothing here acts by itself: it stays until it is removed, or evicted if it is cached.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its bytes.
+    pub value: EntryValue,
+    /// Its writer's number for this write.
+    pub version: u64,
+    /// Kept or cached.
+    pub class: EntryClass,
+    /// When its time is over, if ever.
+    pub expires: Option<Now>,
+}
+
+impl fmt::Debug for Entry {
+    /// Sizes only: entries are users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("value_bytes", &self.value.len())
+            .field("version", &self.version)
+            .field("class", &self.class)
+            .field("expires", &self.expires)
+            .finish()
+    }
+}
+
+/// Some entries of a box, in the order of their keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EntryPage {
+    /// Keys and entries.
+    pub entries: Vec<(Arc<[u8]>, Entry)>,
+    /// Whether nothing lies behind them.
+    pub is_last: bool,
+}
+
+impl fmt::Debug for EntryPage {
+    /// Sizes only: entries are users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntryPage")
+            .field("entries", &self.entries.len())
+            .field("is_last", &self.is_last)
+            .finish()
+    }
+}
+
+/// There is no room for an entry, and nothing may give way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room for an entry")]
+pub struct EntryFull;
 
 /// Number of an entry inside the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EntryId(usize);
 
-/// A stored entry.
-pub(crate) struct Entry {
-    domain: ArenaId,
+/// Where an entry lies.
+struct Place {
+    at: EntryBox,
     key: Arc<[u8]>,
-    pub(crate) value: EntryValue,
-    pub(crate) class: EntryClass,
-    pub(crate) version: u64,
-    pub(crate) expires: Option<Now>,
+    entry: Entry,
     used: u64,
 }
 
-impl Entry {
-    /// What it is charged.
-    pub(crate) fn bytes(&self) -> u64 {
-        charge(self.key.len(), self.value.len())
-    }
-
-    pub(crate) fn is_expired(&self, now: Now) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+impl Place {
+    fn bytes(&self) -> u64 {
+        charge(self.key.len(), self.entry.value.len())
     }
 }
 
-impl fmt::Debug for Entry {
+impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Entry(version {}, {} bytes)", self.version, self.bytes())
+        write!(f, "Place({:?}, {} bytes)", self.at, self.bytes())
     }
 }
 
@@ -54,19 +109,28 @@ pub(crate) fn charge(key_bytes: usize, value_bytes: usize) -> u64 {
         .saturating_add(ENTRY_OVERHEAD_BYTES)
 }
 
+/// The entries of one box.
+#[derive(Debug, Default)]
+struct Content {
+    keys: BTreeMap<Arc<[u8]>, EntryId>,
+    due: BTreeSet<(Now, EntryId)>,
+}
+
 /// All entries of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    domains: BTreeMap<ArenaId, BTreeMap<Arc<[u8]>, EntryId>>,
-    places: Vec<Option<Entry>>,
+    boxes: BTreeMap<EntryBox, Content>,
+    places: Vec<Option<Place>>,
     vacant: Vec<EntryId>,
     /// Cached entries by last use.
     cached: BTreeMap<u64, EntryId>,
-    due: BTreeSet<(Now, EntryId)>,
+    /// Each box that has timed entries, by the earliest end.
+    due: BTreeSet<(Now, EntryBox)>,
     /// Number of the next use or write.
     clock: u64,
     len: usize,
     bytes: u64,
+    kept_bytes: u64,
 }
 
 impl Entries {
@@ -75,94 +139,129 @@ impl Entries {
     }
 
     /// What all entries are charged.
+    #[cfg(test)]
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(crate) fn find(&self, domain: ArenaId, key: &[u8]) -> Option<EntryId> {
-        self.domains.get(&domain)?.get(key).copied()
+    /// What those are charged that are never evicted.
+    pub(crate) const fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    pub(crate) fn find(&self, at: EntryBox, key: &[u8]) -> Option<EntryId> {
+        self.boxes.get(&at)?.keys.get(key).copied()
     }
 
     pub(crate) fn get(&self, id: EntryId) -> Option<&Entry> {
+        self.place(id).map(|place| &place.entry)
+    }
+
+    /// What an entry is charged.
+    pub(crate) fn bytes_of(&self, id: EntryId) -> u64 {
+        self.place(id).map_or(0, Place::bytes)
+    }
+
+    fn place(&self, id: EntryId) -> Option<&Place> {
         self.places.get(id.0)?.as_ref()
     }
 
     /// The entry was read.
     pub(crate) fn touch(&mut self, id: EntryId) {
         self.clock += 1;
-        if let Some(entry) = self.places.get_mut(id.0).and_then(Option::as_mut)
-            && self.cached.remove(&entry.used).is_some()
+        if let Some(place) = self.places.get_mut(id.0).and_then(Option::as_mut)
+            && self.cached.remove(&place.used).is_some()
         {
-            entry.used = self.clock;
+            place.used = self.clock;
             self.cached.insert(self.clock, id);
         }
     }
 
-    /// Stores an entry under a key that holds none; answers its version.
-    pub(crate) fn insert(&mut self, put: EntryPut, now: Now) -> u64 {
+    /// Stores an entry under a key that holds none.
+    pub(crate) fn insert(&mut self, at: EntryBox, key: &[u8], entry: Entry) {
         self.clock += 1;
-        let entry = Entry {
-            domain: put.domain,
-            key: put.key.into(),
-            value: put.value,
-            class: put.class,
-            version: self.clock,
-            expires: put.ttl_ms.map(|ms| now.add_ms(ms)),
-            used: self.clock,
-        };
         let id = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(None);
             EntryId(self.places.len() - 1)
         });
-        if entry.class == EntryClass::Cached {
-            self.cached.insert(entry.used, id);
-        }
-        if let Some(expires) = entry.expires {
-            self.due.insert((expires, id));
-        }
+        let place = Place {
+            at,
+            key: key.into(),
+            entry,
+            used: self.clock,
+        };
         self.len += 1;
-        self.bytes += entry.bytes();
-        self.domains
-            .entry(entry.domain)
-            .or_default()
-            .insert(Arc::clone(&entry.key), id);
-        if let Some(place) = self.places.get_mut(id.0) {
-            *place = Some(entry);
+        self.bytes += place.bytes();
+        match place.entry.class {
+            EntryClass::Cached => {
+                self.cached.insert(place.used, id);
+            }
+            EntryClass::Kept => self.kept_bytes += place.bytes(),
         }
-        self.clock
+        let content = self.boxes.entry(at).or_default();
+        content.keys.insert(Arc::clone(&place.key), id);
+        let expires = place.entry.expires;
+        if let Some(slot) = self.places.get_mut(id.0) {
+            *slot = Some(place);
+        }
+        self.set_due(at, id, None, expires);
+    }
+
+    /// Gives an entry another end.
+    pub(crate) fn set_expires(&mut self, id: EntryId, expires: Option<Now>) {
+        if let Some(place) = self.places.get_mut(id.0).and_then(Option::as_mut) {
+            let was = std::mem::replace(&mut place.entry.expires, expires);
+            let at = place.at;
+            self.set_due(at, id, was, expires);
+        }
     }
 
     pub(crate) fn remove(&mut self, id: EntryId) -> Option<Entry> {
-        let entry = self.places.get_mut(id.0)?.take()?;
+        let place = self.places.get_mut(id.0)?.take()?;
         self.vacant.push(id);
-        if entry.class == EntryClass::Cached {
-            self.cached.remove(&entry.used);
-        }
-        if let Some(expires) = entry.expires {
-            self.due.remove(&(expires, id));
-        }
         self.len -= 1;
-        self.bytes -= entry.bytes();
-        if let Some(domain) = self.domains.get_mut(&entry.domain) {
-            domain.remove(&entry.key);
-            if domain.is_empty() {
-                self.domains.remove(&entry.domain);
+        self.bytes -= place.bytes();
+        match place.entry.class {
+            EntryClass::Cached => {
+                self.cached.remove(&place.used);
+            }
+            EntryClass::Kept => self.kept_bytes -= place.bytes(),
+        }
+        self.set_due(place.at, id, place.entry.expires, None);
+        if let Some(content) = self.boxes.get_mut(&place.at) {
+            content.keys.remove(&place.key);
+            if content.keys.is_empty() {
+                self.boxes.remove(&place.at);
             }
         }
-        Some(entry)
+        Some(place.entry)
     }
 
-    /// Removes a whole domain; answers how many entries it had.
-    pub(crate) fn purge(&mut self, domain: ArenaId) -> u64 {
-        let ids: Vec<EntryId> = self
-            .domains
-            .get(&domain)
-            .into_iter()
-            .flat_map(|keys| keys.values().copied())
-            .collect();
-        ids.into_iter()
-            .filter_map(|id| self.remove(id))
-            .fold(0, |purged, _| purged + 1)
+    /// Moves an entry in the orders of time: its own box's, and the boxes' among each other.
+    fn set_due(&mut self, at: EntryBox, id: EntryId, was: Option<Now>, is: Option<Now>) {
+        if was == is {
+            return;
+        }
+        let Some(content) = self.boxes.get_mut(&at) else {
+            return;
+        };
+        let first = |content: &Content| content.due.first().map(|(expires, _)| *expires);
+        let before = first(content);
+        if let Some(was) = was {
+            content.due.remove(&(was, id));
+        }
+        if let Some(is) = is {
+            content.due.insert((is, id));
+        }
+        let after = first(content);
+        if before != after {
+            if let Some(before) = before {
+                self.due.remove(&(before, at));
+            }
+            if let Some(after) = after {
+                self.due.insert((after, at));
+            }
+        }
     }
 
     /// The cached entry least recently used, other than `spared`.
@@ -170,11 +269,89 @@ impl Entries {
         self.cached.values().copied().find(|id| Some(*id) != spared)
     }
 
-    /// An entry whose time is over.
-    pub(crate) fn due(&self, now: Now) -> Option<EntryId> {
-        self.due
-            .first()
-            .filter(|(expires, _)| *expires <= now)
-            .map(|(_, id)| *id)
+    /// Keys of a box whose time is over, the longest over first.
+    pub(crate) fn due(&self, at: EntryBox, now: Now, keys_max: usize) -> Vec<Arc<[u8]>> {
+        let content = self.boxes.get(&at);
+        let due = content.into_iter().flat_map(|content| &content.due);
+        due.take_while(|(expires, _)| *expires <= now)
+            .take(keys_max)
+            .filter_map(|(_, id)| Some(Arc::clone(&self.place(*id)?.key)))
+            .collect()
+    }
+
+    /// Boxes with an entry whose time is over, the longest over first.
+    pub(crate) fn due_boxes(&self, now: Now, boxes_max: usize) -> Vec<EntryBox> {
+        let due = self.due.iter();
+        due.take_while(|(expires, _)| *expires <= now)
+            .take(boxes_max)
+            .map(|(_, at)| *at)
+            .collect()
+    }
+
+    /// The first box after one that has entries.
+    pub(crate) fn box_after(&self, after: Option<EntryBox>) -> Option<EntryBox> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.boxes
+            .range((from, Bound::Unbounded))
+            .next()
+            .map(|(at, _)| *at)
+    }
+
+    /// The entries of a box after a key, in order.
+    pub(crate) fn after<'a>(
+        &'a self,
+        at: EntryBox,
+        after: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a Arc<[u8]>, EntryId)> + 'a {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.range(at, from)
+    }
+
+    /// The entries of a box whose keys begin like this, in order.
+    pub(crate) fn beginning<'a>(
+        &'a self,
+        at: EntryBox,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = EntryId> + 'a {
+        self.range(at, Bound::Included(prefix))
+            .take_while(move |(key, _)| key.starts_with(prefix))
+            .map(|(_, id)| id)
+    }
+
+    fn range<'a>(
+        &'a self,
+        at: EntryBox,
+        from: Bound<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a Arc<[u8]>, EntryId)> + 'a {
+        let content = self.boxes.get(&at).into_iter();
+        content
+            .flat_map(move |content| content.keys.range::<[u8], _>((from, Bound::Unbounded)))
+            .map(|(key, id)| (key, *id))
+    }
+
+    /// The sums of all tables counted again, for checks.
+    #[cfg(test)]
+    pub(crate) fn recounted(&self) -> (usize, u64, u64) {
+        let places = self.places.iter().flatten();
+        let kept = |place: &&Place| place.entry.class == EntryClass::Kept;
+        let first = |content: &Content| content.due.first().map(|(expires, _)| *expires);
+        let boxes = self.boxes.iter();
+        let due: BTreeSet<(Now, EntryBox)> = boxes
+            .filter_map(|(at, content)| Some((first(content)?, *at)))
+            .collect();
+        assert_eq!(due, self.due, "the boxes' order of time");
+        let keys: usize = self.boxes.values().map(|content| content.keys.len()).sum();
+        assert_eq!(keys, self.len);
+        let timed = places.clone().filter(|place| place.entry.expires.is_some());
+        let due: usize = self.boxes.values().map(|content| content.due.len()).sum();
+        assert_eq!(timed.count(), due);
+        let cached = places.clone().filter(|place| !kept(place)).count();
+        assert_eq!(cached, self.cached.len());
+        let bytes = |places: &mut dyn Iterator<Item = &Place>| places.map(Place::bytes).sum();
+        (
+            places.clone().count(),
+            bytes(&mut places.clone()),
+            bytes(&mut places.filter(kept)),
+        )
     }
 }

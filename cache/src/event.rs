@@ -1,9 +1,6 @@
 //! Responsible for everything that can happen to a shard: the input half of its contract.
 //! It must never know who sends an event, nor how answers travel back.
 
-use std::fmt;
-use std::sync::Arc;
-
 use crate::block::BlockHeader;
 use crate::budget::Budget;
 use crate::key::BlockKey;
@@ -12,7 +9,7 @@ use crate::key::BlockKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// One domain's arena on one shard; also the name of the domain for entries. Numbered by the caller.
+/// One domain's arena on one shard. Numbered by the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArenaId(pub u32);
 
@@ -61,63 +58,6 @@ pub struct Retain {
     pub ttl_ms: Option<u64>,
 }
 
-/// What an entry's quota does when it is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EntryClass {
-    /// Never evicted; a full quota refuses the write.
-    Kept,
-    /// Evicted when room is needed, least recently used first.
-    Cached,
-}
-
-/// Condition of an entry write or delete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnlyIf {
-    /// No condition.
-    #[default]
-    Always,
-    /// Nothing is stored under the key.
-    Absent,
-    /// Something is.
-    Present,
-    /// The stored entry has this version.
-    Version(u64),
-}
-
-/// An entry's bytes, shared and never copied.
-pub type EntryValue = Arc<[u8]>;
-
-/// A new entry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EntryPut {
-    /// The domain it belongs to.
-    pub domain: ArenaId,
-    /// Its key inside the domain.
-    pub key: Box<[u8]>,
-    /// Its bytes.
-    pub value: EntryValue,
-    /// Kept or cached.
-    pub class: EntryClass,
-    /// Milliseconds to live, or `None` for no limit.
-    pub ttl_ms: Option<u64>,
-    /// Condition.
-    pub only_if: OnlyIf,
-}
-
-impl fmt::Debug for EntryPut {
-    /// Sizes only: entries are users' data.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntryPut")
-            .field("domain", &self.domain)
-            .field("key_bytes", &self.key.len())
-            .field("value_bytes", &self.value.len())
-            .field("class", &self.class)
-            .field("ttl_ms", &self.ttl_ms)
-            .field("only_if", &self.only_if)
-            .finish()
-    }
-}
-
 /// A block that a writer wants to fill.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReserveBlock {
@@ -135,6 +75,15 @@ pub struct ReserveBlock {
     pub retain: Retain,
     /// How long the reservation may stay open.
     pub term: Term,
+}
+
+/// A part of the list of everything that a shard holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListPage {
+    /// Where to go on: 0, then what the last answer said.
+    pub from: u32,
+    /// Blocks at most.
+    pub blocks_max: u32,
 }
 
 /// Everything that can happen to a shard.
@@ -205,39 +154,12 @@ pub enum Event {
         /// Blocks meant.
         keys: Vec<BlockKey>,
     },
-    /// Remove everything of a domain: blocks, open reservations' right to commit, entries. Answered by `Purged`.
+    /// Remove all blocks of a domain, and its open reservations' right to commit. Answered by `Purged`.
     Purge {
         /// Caller's number.
         ticket: Ticket,
         /// The domain.
         arena: ArenaId,
-    },
-    /// Read an entry. Answered by `Entry`.
-    EntryGet {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Its domain.
-        domain: ArenaId,
-        /// Its key.
-        key: Box<[u8]>,
-    },
-    /// Write an entry. Answered by `EntryStored`, `EntryConflict` or `EntryRefused`.
-    EntryPut {
-        /// Caller's number.
-        ticket: Ticket,
-        /// The entry.
-        put: EntryPut,
-    },
-    /// Delete an entry. Answered by `EntryDeleted` or `EntryConflict`.
-    EntryDelete {
-        /// Caller's number.
-        ticket: Ticket,
-        /// Its domain.
-        domain: ArenaId,
-        /// Its key.
-        key: Box<[u8]>,
-        /// Condition.
-        only_if: OnlyIf,
     },
     /// Free room ahead of need. Answered by `Evicted`.
     Evict {
@@ -249,6 +171,13 @@ pub enum Event {
         tokens_goal: u64,
         /// Victims at most.
         batch_max: u32,
+    },
+    /// What is here, from a number on. Answered by `Listed`.
+    List {
+        /// Caller's number.
+        ticket: Ticket,
+        /// Which part.
+        page: ListPage,
     },
     /// Time has passed. Sent now and then; makes expiry and purges go on without other events.
     Tick,

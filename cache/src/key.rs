@@ -27,6 +27,7 @@ const CONTEXT_DOMAIN: &str = "UltraKV 2026-11 effective domain v1";
 const CONTEXT_TAG: &str = "UltraKV 2026-11 domain tag v1";
 const CONTEXT_SPACE: &str = "UltraKV 2026-11 chained block key space v1";
 const CONTEXT_OPAQUE: &str = "UltraKV 2026-11 opaque block key v1";
+const CONTEXT_ENTRY: &str = "UltraKV 2026-11 domain of entries v1";
 const CONTEXT_FINGERPRINT: &str = "UltraKV 2026-11 domain fingerprint v1";
 
 /// Name of a block: a digest of everything that produced it. Equal keys mean interchangeable values.
@@ -173,6 +174,15 @@ impl EffectiveDomain {
     /// The domain's bytes. They let their reader name every block of the domain: keep them inside the process.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// What entries of this domain lie under, among those of its tag. Half a digest is enough: who does not know the secret
+    /// can only try salts one request at a time, and 2^64 tries make two of them meet.
+    pub fn entry_name(&self) -> [u8; 16] {
+        let digest = blake3::derive_key(CONTEXT_ENTRY, &self.0);
+        let mut name = [0; 16];
+        name.copy_from_slice(digest.split_at(16).0);
+        name
     }
 
     /// A number that tells domains apart in logs and file names and reveals nothing of the secret.

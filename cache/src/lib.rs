@@ -26,7 +26,8 @@
 //! | [`forest`] | presence, parents, longest prefix | pages, policies, time |
 //! | [`policy`] | order of eviction; one file a policy | keys, pages, budgets |
 //! | [`arena`] | used, resident and absent pages of one region | addresses, bytes |
-//! | `record`, `region`, `lease`, `reservation`, `entry` | one table each | one another |
+//! | [`entry`] | small values in numbered boxes, as replicas of slots write them | conditions, expiry, owners |
+//! | `record`, `region`, `lease`, `reservation` | one table each | one another |
 //! | [`shard`] | how an event changes all of them | time and memory, except as numbers |
 //!
 //! # Invariants
@@ -34,7 +35,8 @@
 //!    resident-free pages ≤ the budget of bytes. Asserted, in release builds too.
 //! 2. **A page is lent to one block or one reservation at a time**, until its last lease and its writer are done, whatever
 //!    happened to the block meanwhile: eviction, removal, purge, expiry.
-//! 3. **What is found was committed under that key**, in a domain that is not purged, and its time is not over.
+//! 3. **A block that is found was committed under that key**, in a domain that is not purged, and its time is not over.
+//!    Entries are what their writer last said; only cached ones may go by themselves, when room is needed.
 //! 4. **Every ticket is answered exactly once**, whatever the event.
 //! 5. **Evicted blocks are leaves** without lease, hard pin or reservation, soft pins last.
 //! 6. **Nothing grows without a limit**: blocks, leases, reservations and arenas have named ones, entries a quota, ghosts of
@@ -78,7 +80,7 @@ pub mod arena;
 pub mod block;
 pub mod budget;
 pub mod effect;
-mod entry;
+pub mod entry;
 pub mod event;
 pub mod forest;
 pub mod key;
@@ -95,11 +97,12 @@ pub mod time;
 pub use arena::{Arena, Extents, PageRange};
 pub use block::{BlockHeader, Codec, HEADER_BYTES, HeaderError};
 pub use budget::{Budget, Usage};
-pub use effect::{Effect, EntryRead, EntryRefusal, Lent, PinOutcome, PutRefusal};
-pub use entry::{ENTRY_KEY_BYTES_MAX, ENTRY_OVERHEAD_BYTES};
+pub use effect::{Effect, Lent, Listed, PinOutcome, PutRefusal};
+pub use entry::{
+    ENTRY_OVERHEAD_BYTES, Entry, EntryBox, EntryClass, EntryFull, EntryPage, EntryValue,
+};
 pub use event::{
-    ArenaId, EntryClass, EntryPut, EntryValue, Event, LeaseId, OnlyIf, Pin, ReservationId,
-    ReserveBlock, Retain, Term, Ticket,
+    ArenaId, Event, LeaseId, ListPage, Pin, ReservationId, ReserveBlock, Retain, Term, Ticket,
 };
 pub use forest::{BlockId, Forest, Inserted};
 pub use key::{
@@ -108,5 +111,5 @@ pub use key::{
 };
 pub use layout::{BlockKind, BlockLayout, Dtype, LAYOUT_VERSION};
 pub use policy::{Lfu, Lru, Policy, Rank};
-pub use shard::{BLOCKS_MAX, PolicyKind, Shard, ShardConfig, ShardStats};
+pub use shard::{BLOCKS_MAX, EntryTable, PolicyKind, Shard, ShardConfig, ShardStats};
 pub use time::Now;

@@ -12,10 +12,10 @@ use crate::layout::{BlockKind, BlockLayout, Dtype};
 use crate::slab::Slab;
 use crate::time::Now;
 
-/// Blocks longer than this are refused; 256 TiB, so that six bytes hold a length.
-pub(crate) const PAYLOAD_BYTES_MAX: u64 = (1 << 48) - 1;
+/// Blocks longer than this are refused; 1 TiB, so that five bytes hold a length.
+pub(crate) const PAYLOAD_BYTES_MAX: u64 = (1 << 40) - 1;
 
-/// The first instant that a record cannot tell from never: 8 900 years of milliseconds.
+/// The first instant that a record cannot tell from never: 34 years of milliseconds.
 pub(crate) const NEVER: Now = Now(PAYLOAD_BYTES_MAX);
 
 /// Leases one block can have at a time; more are refused as if the block were absent.
@@ -28,8 +28,10 @@ pub(crate) struct Record {
     first: u32,
     tokens: u32,
     error_max: u32,
-    payload_bytes: U48,
-    expires: U48,
+    payload_bytes: U40,
+    expires: U40,
+    /// Slot of the head of its run: known also when the blocks between are gone.
+    pub(crate) slot: u16,
     /// Slot of the arena in the shard's table.
     pub(crate) arena: u16,
     /// Leases on it.
@@ -55,6 +57,8 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) arena: u16,
     pub(crate) pin: Pin,
     pub(crate) expires: Option<Now>,
+    /// Slot of the head of its run.
+    pub(crate) slot: u16,
     /// Whether it is the first of its run.
     pub(crate) is_head: bool,
 }
@@ -127,23 +131,19 @@ impl Record {
 const _: () =
     assert!(BlockKind::Opaque.code() <= 3 && Dtype::Bf16.code() <= 7 && Codec::Raw.code() <= 7);
 
-/// 48 bits with an alignment of two bytes.
+/// 40 bits with an alignment of one byte.
 #[derive(Clone, Copy, Default)]
-struct U48([u16; 3]);
+struct U40([u8; 5]);
 
-impl U48 {
+impl U40 {
     fn new(value: u64) -> Self {
-        let [a, b, c, d, e, f, ..] = value.min(PAYLOAD_BYTES_MAX).to_le_bytes();
-        Self([
-            u16::from_le_bytes([a, b]),
-            u16::from_le_bytes([c, d]),
-            u16::from_le_bytes([e, f]),
-        ])
+        let [a, b, c, d, e, ..] = value.min(PAYLOAD_BYTES_MAX).to_le_bytes();
+        Self([a, b, c, d, e])
     }
 
     fn get(self) -> u64 {
-        let [low, middle, high] = self.0;
-        u64::from(high) << 32 | u64::from(middle) << 16 | u64::from(low)
+        let [a, b, c, d, e] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
     }
 }
 
@@ -167,8 +167,9 @@ impl BlockTable {
             first: new.extents.first(),
             tokens: header.tokens,
             error_max: header.error_max.to_bits(),
-            payload_bytes: U48::new(header.payload_bytes),
-            expires: U48::new(new.expires.map_or(u64::MAX, |Now(ms)| ms)),
+            payload_bytes: U40::new(header.payload_bytes),
+            expires: U40::new(new.expires.map_or(u64::MAX, |Now(ms)| ms)),
+            slot: new.slot,
             arena: new.arena,
             leases: 0,
             layers: layout.layers,
@@ -223,8 +224,8 @@ mod tests {
         #[test]
         fn gives_back_the_header_pin_expiry_and_extents_it_took(
             kind in 1..=3_u8, dtype in 1..=3_u8, dims in any::<[u16; 3]>(), tokens in any::<u32>(),
-            error in 0.0..1e9_f32, length in 1..1_u64 << 40, checksum in any::<u64>(), ttl in any::<Option<u32>>(),
-            many in any::<bool>(), is_head in any::<bool>(),
+            error in 0.0..1e9_f32, length in 1..=PAYLOAD_BYTES_MAX, checksum in any::<u64>(), ttl in any::<Option<u32>>(),
+            many in any::<bool>(), is_head in any::<bool>(), slot in any::<u16>(),
         ) {
             let layout = BlockLayout {
                 kind: BlockKind::from_code(kind).unwrap(), dtype: Dtype::from_code(dtype).unwrap(),
@@ -241,11 +242,11 @@ mod tests {
             let mut table = BlockTable::default();
             for pin in [Pin::None, Pin::Soft, Pin::Hard] {
                 let expires = ttl.map(|ms| Now(u64::from(ms)));
-                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, pin, expires, is_head });
+                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, pin, expires, slot, is_head });
                 let record = table.records[5];
                 prop_assert_eq!(record.header(), header);
                 prop_assert_eq!((record.pin(), record.arena, record.first()), (pin, 3, extents.first()));
-                prop_assert_eq!(record.is_head(), is_head);
+                prop_assert_eq!((record.is_head(), record.slot), (is_head, slot));
                 prop_assert_eq!(record.expires(), expires.unwrap_or(Now(u64::MAX)));
                 prop_assert_eq!(table.extents(BlockId(5), 4096), extents.clone());
             }

@@ -29,15 +29,18 @@ use crate::reservation::Reservations;
 use crate::time::Now;
 
 mod entries;
+mod listing;
 mod lookup;
 mod room;
 mod store;
 mod upkeep;
 
+pub use entries::EntryTable;
+
 /// Most blocks a shard ever holds: ghosts can double the vertices, and their numbers have 31 bits.
 pub const BLOCKS_MAX: u32 = 1 << 30;
 
-/// Leases, reservations and entries ended for their age before one event.
+/// Leases and reservations ended for their age before one event.
 const EXPIRE_STEP: u32 = 4_096;
 
 /// Blocks looked at for their age by one tick: 16 384 records are 700 KiB, well under a millisecond.
@@ -122,9 +125,9 @@ pub struct ShardStats {
     pub evicted: u64,
     /// Blocks gone by time.
     pub expired: u64,
-    /// Entry lookups.
+    /// Entries that clients looked up.
     pub entry_lookups: u64,
-    /// Entry lookups that found something.
+    /// Lookups of them that found something.
     pub entry_hits: u64,
     /// Cached entries evicted for room.
     pub entries_evicted: u64,
@@ -247,23 +250,6 @@ impl Shard {
                 effects.push(Effect::Removed { ticket, blocks });
             }
             Event::Purge { ticket, arena } => effects.push(self.purge(ticket, arena)),
-            Event::EntryGet {
-                ticket,
-                domain,
-                key,
-            } => {
-                let found = self.entry_get(domain, &key);
-                effects.push(Effect::Entry { ticket, found });
-            }
-            Event::EntryPut { ticket, put } => effects.push(self.entry_put(ticket, put)),
-            Event::EntryDelete {
-                ticket,
-                domain,
-                key,
-                only_if,
-            } => {
-                effects.push(self.entry_delete(ticket, domain, &key, only_if));
-            }
             Event::Evict {
                 ticket,
                 bytes_goal,
@@ -272,6 +258,7 @@ impl Shard {
             } => {
                 effects.push(self.evict(ticket, bytes_goal, tokens_goal, batch_max));
             }
+            Event::List { ticket, page } => effects.push(self.list(ticket, page)),
             Event::Tick => self.sweep(SWEEP_STEP),
             Event::Resize { ticket, budget } => {
                 let applied = self.resize(budget);
@@ -311,8 +298,6 @@ impl Shard {
                 self.release(lease);
             } else if let Some(reservation) = self.reservations.due(self.now) {
                 self.abort(reservation);
-            } else if let Some(entry) = self.entries.due(self.now) {
-                self.drop_entry(entry);
             } else {
                 break;
             }

@@ -115,6 +115,12 @@ impl<C: Clone> Consensus<C> {
         self.durable.clone()
     }
 
+    /// The commands of its log after an index, committed or not, with their indices.
+    #[must_use]
+    pub fn commands_after(&self, index: u64) -> Vec<(u64, &C)> {
+        self.durable.commands_after(index)
+    }
+
     /// Takes one input. `now_us` is the node's own time. [`Input::Tick`] must come often, about every 10 ms.
     pub fn handle(
         &mut self,

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::network::Us;
 
-/// One operation of a client on one key. Written values are unique within a history.
+/// One operation of a client on one key. Written values are unique within a history, and below `u64::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
     /// Reads the value.

@@ -9,3 +9,4 @@ pub mod linear;
 pub mod live;
 pub mod network;
 pub mod rng;
+pub mod sim;

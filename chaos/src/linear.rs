@@ -3,11 +3,13 @@
 //! Responsible for the search of Wing and Gong with Lowe's memory, and for a short proof when there is no such order.
 //! It must never know how the answers came about.
 //!
-//! Three observations keep the search small; each only leaves out orders that another order stands for.
+//! Four observations keep the search small; each only leaves out orders that another order stands for.
 //! 1. A call that changes nothing (a read, a conflict) may be placed as soon as it fits.
 //! 2. A call with an unknown outcome need only be placed right before a call whose answer depends on it:
 //!    were it overwritten unseen, it could as well never have happened.
-//! 3. Of unknown calls that nobody can tell apart (removals; writes that nobody ever saw) the first open one stands for all.
+//! 3. A value is written once, so it does not go before everybody who saw it has seen it.
+//! 4. Of unknown calls that nobody can tell apart (removals; writes that nobody ever saw) the first open one stands for
+//!    all; of known writes that nobody ever saw, the first one that ended.
 
 mod search;
 

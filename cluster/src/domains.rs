@@ -1,12 +1,16 @@
-//! Services, share groups, and the domain behind each: a pure table.
+//! The domains of the services as this node serves them: Raft's word about secrets and purges, and the arenas of this
+//! node's memory that belong to them.
 //!
-//! Services of one share group have one domain and so share blocks; others never do. It must never
-//! know requests.
+//! Responsible for which arena stands for which domain and generation, and for what a purge leaves to be freed. It must
+//! never know requests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use ultrakv_actors::{Domain, DomainTag, Entropy, EntropyError};
-use ultrakv_cache::{ArenaId, DomainSecret};
+use ultrakv_actors::{Domain, DomainTag};
+use ultrakv_cache::ArenaId;
+
+use crate::metadata::{Services, Sharing};
 
 /// A name that no service of this cluster has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,70 +34,69 @@ impl UnknownService {
     }
 }
 
-/// Whose blocks are shared: a share group by its name, or a service on its own.
-///
-/// Two variants and not one name, so that a group and a service of one name stay apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Sharing {
-    Alone(String),
-    Group(String),
-}
+/// Past generations whose leftovers are looked for. A purge frees at once; this is for what arrived late.
+const RETIRED_GENERATIONS: u64 = 8;
 
-impl Sharing {
-    /// How operators are told.
-    pub(crate) fn label(&self) -> String {
-        match self {
-            Self::Alone(service) => format!("service {service}"),
-            Self::Group(group) => format!("share group {group}"),
-        }
-    }
-}
-
-/// The secret of one sharing, and which purge it is at.
-#[derive(Clone, Debug)]
-pub(crate) struct Keyring {
-    secret: DomainSecret,
-    pub(crate) generation: u64,
+/// A domain at one generation, on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
     pub(crate) arena: ArenaId,
+    pub(crate) tag: DomainTag,
+    pub(crate) generation: u64,
 }
 
-/// Every service and its domain.
-#[derive(Clone, Debug)]
+/// One that was purged, or whose last service went: its arena is to be closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) sharing: Sharing,
+    pub(crate) held: Held,
+    /// The generation that follows it; none when nobody has a part in the domain any more.
+    pub(crate) next: Option<u64>,
+}
+
+/// Every domain of the present metadata and its arena. Cheap to clone and to publish.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Domains {
-    services: BTreeMap<String, Sharing>,
-    keyrings: BTreeMap<Sharing, Keyring>,
+    services: Arc<Services>,
+    held: BTreeMap<Sharing, Held>,
+    arenas: BTreeMap<DomainTag, ArenaId>,
 }
 
 impl Domains {
-    /// Draws a secret for every sharing; `open` opens an arena for it.
-    ///
-    /// Secrets live as long as the process: a restarted node starts empty, so nothing is left that
-    /// an old secret could still name.
-    pub(crate) fn draw(
-        services: &BTreeMap<String, Option<String>>,
-        entropy: &Entropy,
+    /// The domains that the metadata tells of now; `open` opens an arena for each that is new. Gives those that ended.
+    pub(crate) fn follow(
+        &self,
+        services: &Arc<Services>,
         mut open: impl FnMut() -> ArenaId,
-    ) -> Result<Self, EntropyError> {
-        let sharing = |(service, group): (&String, &Option<String>)| {
-            let sharing = match group {
-                Some(group) => Sharing::Group(group.clone()),
-                None => Sharing::Alone(service.clone()),
-            };
-            (service.clone(), sharing)
+    ) -> (Self, Vec<Ended>) {
+        let mut next = Self {
+            services: Arc::clone(services),
+            ..Self::default()
         };
-        let services: BTreeMap<_, _> = services.iter().map(sharing).collect();
-        let mut keyrings = BTreeMap::new();
-        for sharing in services.values() {
-            if !keyrings.contains_key(sharing) {
-                let keyring = Keyring {
-                    secret: DomainSecret::from_bytes(entropy.draw()?),
-                    generation: 0,
+        for (_, sharing, keyring) in services.iter() {
+            let generation = keyring.generation;
+            let known = next.held.get(sharing).or_else(|| self.held.get(sharing));
+            let held = match known {
+                Some(held) if held.generation == generation => *held,
+                _ => Held {
                     arena: open(),
-                };
-                keyrings.insert(sharing.clone(), keyring);
-            }
+                    tag: keyring.tag(generation),
+                    generation,
+                },
+            };
+            next.held.insert(sharing.clone(), held);
+            next.arenas.insert(held.tag, held.arena);
         }
-        Ok(Self { services, keyrings })
+        let ended = self.held.iter().filter_map(|(sharing, held)| {
+            let now = next.held.get(sharing);
+            (now != Some(held)).then(|| Ended {
+                sharing: sharing.clone(),
+                held: *held,
+                next: now.map(|now| now.generation),
+            })
+        });
+        let ended = ended.collect();
+        (next, ended)
     }
 
     /// The domain of a service's caller.
@@ -102,103 +105,56 @@ impl Domains {
         service: &str,
         salt: Option<&str>,
     ) -> Result<Domain, UnknownService> {
-        let (_, keyring) = self.find(service)?;
-        let salt = salt.unwrap_or_default().as_bytes();
+        let found = self.services.find(service);
+        let found = found.and_then(|(sharing, keyring)| Some((keyring, self.held.get(sharing)?)));
+        let (keyring, held) = found.ok_or_else(|| UnknownService {
+            service: service.to_owned(),
+        })?;
         Ok(Domain {
-            effective: keyring.secret.effective(keyring.generation, salt),
-            arena: keyring.arena,
-            tag: DomainTag(keyring.secret.tag(keyring.generation)),
+            effective: keyring.effective(salt.unwrap_or_default().as_bytes()),
+            arena: held.arena,
+            tag: held.tag,
         })
     }
 
-    /// The sharing of a service and its keyring.
-    pub(crate) fn find(&self, service: &str) -> Result<(&Sharing, &Keyring), UnknownService> {
-        let sharing = self.services.get(service);
-        let found = sharing.and_then(|sharing| Some((sharing, self.keyrings.get(sharing)?)));
+    /// The sharing of a service and its generation.
+    pub(crate) fn find(&self, service: &str) -> Result<(&Sharing, u64), UnknownService> {
+        let found = self.services.find(service);
+        let found = found.map(|(sharing, keyring)| (sharing, keyring.generation));
         found.ok_or_else(|| UnknownService {
             service: service.to_owned(),
         })
     }
 
-    /// Moves a sharing to its next generation, in this arena. Gives the new generation.
-    pub(crate) fn advance(&mut self, sharing: &Sharing, arena: ArenaId) -> Option<u64> {
-        let keyring = self.keyrings.get_mut(sharing)?;
-        keyring.generation += 1;
-        keyring.arena = arena;
-        Some(keyring.generation)
+    /// The arena of a domain that another node names.
+    pub(crate) fn arena(&self, tag: DomainTag) -> Option<ArenaId> {
+        self.arenas.get(&tag).copied()
     }
 
-    /// Every service with its sharing and keyring, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Sharing, &Keyring)> {
-        self.services.iter().filter_map(|(service, sharing)| {
-            Some((service.as_str(), sharing, self.keyrings.get(sharing)?))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn domains() -> Domains {
-        let group = |name: &str| Some(name.to_owned());
-        let services = [
-            ("a", None),
-            ("b", None),
-            ("c", group("g")),
-            ("d", group("g")),
-            // A service on its own that bears a group's name.
-            ("g", None),
-        ];
-        let services = services
-            .map(|(name, group)| (name.to_owned(), group))
-            .into();
-        let mut next = 0;
-        let open = || {
-            next += 1;
-            ArenaId(next)
-        };
-        Domains::draw(&services, &Entropy::seeded(3), open).unwrap()
+    /// The domain of an arena of this node; none when it was purged.
+    pub(crate) fn tag(&self, arena: ArenaId) -> Option<DomainTag> {
+        let mut arenas = self.arenas.iter();
+        arenas
+            .find(|(_, held)| **held == arena)
+            .map(|(tag, _)| *tag)
     }
 
-    #[test]
-    fn services_share_a_domain_only_through_a_share_group() {
-        let domains = domains();
-        let names = ["a", "b", "c", "d", "g"];
-        for one in names {
-            for other in names {
-                let same = domains.domain(one, None) == domains.domain(other, None);
-                let meant =
-                    one == other || (["c", "d"].contains(&one) && ["c", "d"].contains(&other));
-                assert_eq!(same, meant, "{one} and {other}");
+    /// Domains of the past: what is stored under them can be named by nobody.
+    pub(crate) fn retired(&self) -> Vec<DomainTag> {
+        let mut retired = Vec::new();
+        for sharing in self.held.keys() {
+            if let Some(keyring) = self.services.keyring(sharing) {
+                let first = keyring.generation.saturating_sub(RETIRED_GENERATIONS);
+                retired.extend((first..keyring.generation).map(|past| keyring.tag(past)));
             }
         }
+        retired
     }
 
-    #[test]
-    fn a_salt_changes_the_keys_but_not_the_arena() {
-        let domains = domains();
-        let plain = domains.domain("a", None).unwrap();
-        let salted = domains.domain("a", Some("salt")).unwrap();
-        assert_ne!(plain.effective, salted.effective);
-        assert_eq!(plain.arena, salted.arena);
-    }
-
-    #[test]
-    fn a_purge_of_one_service_of_a_group_moves_the_whole_group_and_nobody_else() {
-        let mut domains = domains();
-        let before = domains.clone();
-        let (sharing, _) = domains.find("c").unwrap();
-        assert_eq!(domains.advance(&sharing.clone(), ArenaId(99)), Some(1));
-        for (service, moved) in [("c", true), ("d", true), ("a", false), ("g", false)] {
-            let same = domains.domain(service, None) == before.domain(service, None);
-            assert_eq!(same, !moved, "{service}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_service_is_an_error_that_names_it() {
-        let error = domains().domain("nobody", None).unwrap_err();
-        assert_eq!(error.service, "nobody");
+    /// Every service with its sharing and generation, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Sharing, u64)> {
+        self.services
+            .iter()
+            .map(|(service, sharing, keyring)| (service, sharing, keyring.generation))
     }
 }

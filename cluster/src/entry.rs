@@ -8,6 +8,8 @@
 //! One [`Replica`] per slot and life of a shard. It is synchronous: an [`Event`], the time, a [`Store`] and a
 //! [`Tenure`] go in, [`Effect`]s come out. It must never know sockets, actors, clocks or how Raft works.
 //!
+//! Around them: [`EntryHost`] has them live in the node's shards, [`EntryRouter`] finds the one that a question is for.
+//!
 //! # Invariants
 //! 1. *committed ≤ prepared* on every replica, and a follower's *committed* never passes its owner's.
 //! 2. What is committed under an epoch is in the list of every member in sync of that epoch, at the same place.
@@ -18,6 +20,7 @@
 
 mod blob;
 mod follow;
+mod host;
 mod join;
 mod list;
 mod message;
@@ -26,22 +29,28 @@ mod owner;
 mod read;
 mod replica;
 mod request;
+mod router;
 mod sabotage;
 mod stream;
 mod types;
 mod world;
 
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod tests;
 
+pub use host::{EntryHost, HostLinks, HostPlan, Proposer, Roll, SlotWord, Tenured};
 pub use list::{PREPARED_BYTES_MAX, PREPARED_MAX};
 pub use message::{Effect, Event, Message, Progress, Proposal, Why};
 pub use owner::{JOINERS_MAX, PARKED_MAX};
 pub use replica::{Replica, Timing};
-pub use request::{Answer, Delay, Found, Op, Refusal, Request};
+pub use request::{Answer, Delay, Found, OnlyIf, Op, Refusal, Request};
+pub use router::{EntryError, EntryFound, EntryOptions, EntryRefusal, EntryRouter};
 #[cfg(feature = "sabotage")]
 pub use sabotage::Sabotage;
 pub use types::{
-    Change, CopyEntry, Key, Ownership, RECORD_BYTES_MAX, Record, Seq, Stored, Value, Version,
+    Change, CopyEntry, Key, NAME_BYTES_MAX, Ownership, RECORD_BYTES_MAX, Record, Seq, Stored,
+    Value, Version,
 };
 pub use world::{Full, Page, Store, Tenure, World};

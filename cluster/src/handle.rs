@@ -1,155 +1,101 @@
 //! The door to the cluster for everything above it: where keys are routed, and whom they belong to.
 //!
-//! Today every slot is this node's, so routing ends at the local cache; callers already name slots
-//! and domains as many nodes will need them. It must never know a protocol.
+//! Callers name services and keys, never nodes: who holds what is found here. It must never know a protocol of the doors.
 
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
-    ActorInfo, ActorState, BlockPut, BootId, CacheHandle, ChildSpec, Domain, EntropyError,
-    EntryError, EntryFound, EntryOptions, LeasedBlock, Node, PutError, RequestError, ShardReport,
-    StartError, Stored,
+    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PutError, RequestError, ShardReport,
+    Stored,
 };
-use ultrakv_cache::{BlockAddress, OnlyIf, Pin, PinOutcome};
+use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
 
 use crate::NodeId;
-use crate::domains::{Domains, UnknownService};
-use crate::membership::{Membership, MembershipPort, PurgeError};
-use crate::slots::SlotMap;
-use crate::status::{
-    Capacity, Check, ClusterStatus, Failover, Member, MemberState, Persistence, PurgeReport,
-    Quorum, Role, ServiceStatus,
-};
-use crate::view::{Published, View};
-
-/// What a cluster of one is told when it starts.
-#[derive(Clone, Debug)]
-pub struct ClusterPlan {
-    /// The name of this node in status and logs.
-    pub node_name: String,
-    /// The version of the binary.
-    pub version: String,
-    /// Every service, and its share group when it has one.
-    pub services: BTreeMap<String, Option<String>>,
-}
-
-impl ClusterPlan {
-    /// The plan that the settings ask for.
-    #[must_use]
-    pub fn from_settings(settings: &ultrakv_config::Settings, version: &str) -> Self {
-        let services = settings.services.iter();
-        Self {
-            node_name: settings.node.name.clone(),
-            version: version.to_owned(),
-            services: services
-                .map(|(name, service)| (name.clone(), service.share_group.clone()))
-                .collect(),
-        }
-    }
-}
-
-/// The cluster did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterStartError {
-    /// No randomness for ids and secrets.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-    /// An actor did not start.
-    #[error(transparent)]
-    Actor(#[from] StartError),
-}
+use crate::block::{Ack, BlockRouter, Exists};
+use crate::director::{Directed, Phase};
+use crate::domains::UnknownService;
+use crate::entry::{EntryError, EntryFound, EntryOptions, EntryRouter, OnlyIf};
+use crate::plan::ClusterPlan;
+use crate::start::{self, ClusterStartError};
+use crate::tenure::Tenures;
 
 /// Everything the doors may use; cheap to clone.
 #[derive(Clone)]
 pub struct ClusterHandle {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    node_id: NodeId,
-    plan: ClusterPlan,
-    node: Node,
-    cache: CacheHandle,
-    clock: Clock,
-    view: Published,
-    membership: Arc<MembershipPort>,
+pub(crate) struct Inner {
+    pub(crate) plan: ClusterPlan,
+    pub(crate) cluster_name: Option<String>,
+    pub(crate) node: Node,
+    pub(crate) directed: Arc<Directed>,
+    pub(crate) tenures: Arc<Tenures>,
+    pub(crate) entries: EntryRouter,
+    pub(crate) blocks: BlockRouter,
 }
 
 impl ClusterHandle {
-    /// Founds a cluster of one on this node, under its supervision.
+    /// Starts the node's part in its cluster, under its supervision, and waits a while for its place in it.
     ///
     /// # Errors
-    /// When the machine has no randomness, or an actor does not start.
+    /// [`ClusterStartError`].
     pub async fn start(plan: ClusterPlan, node: &Node) -> Result<Self, ClusterStartError> {
-        let cache = node.cache();
-        let node_id = NodeId::draw(node.entropy())?;
-        let domains = Domains::draw(&plan.services, node.entropy(), || cache.open_arena())?;
-        let member = Member {
-            node_id,
-            boot_id: node.boot_id(),
-            name: plan.node_name.clone(),
-            version: plan.version.clone(),
-            role: Role::Voter,
-            state: MemberState::Up,
-            capacity: Capacity {
-                shards: cache.shards(),
-                bytes_max: cache.bytes_max(),
-                tokens_max: cache.tokens_max(),
-            },
-            started_unix_ms: node.clock().unix(),
-        };
-        let view: Published = Arc::new(ArcSwap::from_pointee(View {
-            revision: 1,
-            members: vec![member],
-            slots: SlotMap::of_one(node_id),
-            domains,
-            closing: Vec::new(),
-        }));
+        start::start(plan, node).await
+    }
 
-        let membership = Membership {
-            view: Arc::clone(&view),
-            port: Arc::new(MembershipPort::new()),
-            cache: cache.clone(),
-            clock: node.clock().clone(),
-        };
-        let port = Arc::clone(&membership.port);
-        let actor = ChildSpec::actor("membership", "MembershipActor", move |_| {
-            (membership.clone(), ())
-        });
-        node.attach(ChildSpec::supervisor(
-            "cluster",
-            "ClusterSupervisor",
-            [actor],
-        ))
-        .await?;
-        tracing::info!(%node_id, failover = Failover::OF_ONE.detail, "cluster of one");
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
 
-        Ok(Self {
-            inner: Arc::new(Inner {
-                node_id,
-                plan,
-                node: node.clone(),
-                cache,
-                clock: node.clock().clone(),
-                view,
-                membership: port,
-            }),
-        })
+    /// Waits until this node serves, or is told to wait itself, or the time is up.
+    pub(crate) async fn settle_in(&self, within: Duration) {
+        let directed = &self.inner.directed;
+        let deadline = directed.clock.deadline(within);
+        let mut phase = directed.phase.subscribe();
+        let mut changes = directed.consensus.changes();
+        loop {
+            let waits = matches!(*phase.borrow_and_update(), Phase::Waiting | Phase::Left);
+            if waits || self.is_settled() {
+                return;
+            }
+            let left = directed.clock.remaining(deadline);
+            if left.is_zero() {
+                tracing::warn!("the node is not in its cluster yet; its doors open and say so");
+                return;
+            }
+            tokio::select! {
+                _ = phase.changed() => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(left.min(Duration::from_millis(50))) => {}
+            }
+        }
+    }
+
+    /// Whether this life is up, knows its services, and every slot has an owner that serves.
+    fn is_settled(&self) -> bool {
+        let directed = &self.inner.directed;
+        let view = directed.consensus.view();
+        let domains = directed.domains.load();
+        let knows = |service: &String| domains.domain(service, None).is_ok();
+        self.is_up() && view.slots().ownerless() == 0 && directed.services.keys().all(knows)
     }
 
     /// The domain of a service's caller. Two salts never share; no salt and an empty one do.
     ///
     /// # Errors
-    /// When the settings list no such service.
+    /// When the cluster knows no such service.
     pub fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, UnknownService> {
-        self.inner.view.load().domains.domain(service, salt)
+        self.inner.directed.domains.load().domain(service, salt)
     }
 
-    /// How many leading blocks of a chain are cached.
+    /// How many leading blocks of a chain are cached, wherever that is.
     ///
     /// # Errors
     /// When no answer came; the caller computes as if none were.
@@ -159,7 +105,10 @@ impl ClusterHandle {
         chain: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<usize, RequestError> {
-        self.inner.cache.match_prefix(domain, chain, deadline).await
+        self.inner
+            .blocks
+            .match_prefix(domain, chain, deadline)
+            .await
     }
 
     /// Each of these blocks, where it is cached.
@@ -172,7 +121,7 @@ impl ClusterHandle {
         addresses: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<Vec<Option<LeasedBlock>>, RequestError> {
-        self.inner.cache.get(domain, addresses, deadline).await
+        self.inner.blocks.get(domain, addresses, deadline).await
     }
 
     /// The leading blocks of a chain that are cached.
@@ -185,10 +134,25 @@ impl ClusterHandle {
         chain: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<Vec<LeasedBlock>, RequestError> {
-        self.inner.cache.get_prefix(domain, chain, deadline).await
+        self.inner.blocks.get_prefix(domain, chain, deadline).await
     }
 
-    /// Stores a block; it is visible when this returns, and not before its last byte is written.
+    /// Which of these blocks are cached, without moving any; with a lease they stay for that long.
+    ///
+    /// # Errors
+    /// When no answer came; the caller treats all as missing.
+    pub async fn exists(
+        &self,
+        domain: &Domain,
+        addresses: &[BlockAddress],
+        lease_ms: Option<u32>,
+        deadline: Deadline,
+    ) -> Result<Exists, RequestError> {
+        let blocks = &self.inner.blocks;
+        blocks.exists(domain, addresses, lease_ms, deadline).await
+    }
+
+    /// Stores a block at the nodes that its slot is for; it can be read from here at least when this returns.
     ///
     /// # Errors
     /// When it cannot fit, when everything else is in use, or when no answer came.
@@ -198,10 +162,24 @@ impl ClusterHandle {
         put: BlockPut,
         deadline: Deadline,
     ) -> Result<Stored, PutError> {
-        self.inner.cache.put(domain, put, deadline).await
+        self.put_with(domain, put, Ack::default(), deadline).await
     }
 
-    /// Pins blocks, or unpins them; answers what became of each, in order.
+    /// As [`ClusterHandle::put`], answered when as much is done as is asked.
+    ///
+    /// # Errors
+    /// As [`ClusterHandle::put`].
+    pub async fn put_with(
+        &self,
+        domain: &Domain,
+        put: BlockPut,
+        ack: Ack,
+        deadline: Deadline,
+    ) -> Result<Stored, PutError> {
+        self.inner.blocks.put_with(domain, put, ack, deadline).await
+    }
+
+    /// Pins blocks, or unpins them, wherever they are; answers what became of each, in order.
     ///
     /// # Errors
     /// When no answer came.
@@ -212,10 +190,13 @@ impl ClusterHandle {
         pin: Pin,
         deadline: Deadline,
     ) -> Result<Vec<PinOutcome>, RequestError> {
-        self.inner.cache.pin(domain, addresses, pin, deadline).await
+        self.inner
+            .blocks
+            .pin(domain, addresses, pin, deadline)
+            .await
     }
 
-    /// Drops blocks; answers how many there were.
+    /// Drops blocks, wherever they are; answers how many there were.
     ///
     /// # Errors
     /// When no answer came.
@@ -225,7 +206,7 @@ impl ClusterHandle {
         addresses: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<usize, RequestError> {
-        self.inner.cache.remove(domain, addresses, deadline).await
+        self.inner.blocks.remove(domain, addresses, deadline).await
     }
 
     /// An entry.
@@ -238,7 +219,7 @@ impl ClusterHandle {
         key: &[u8],
         deadline: Deadline,
     ) -> Result<Option<EntryFound>, EntryError> {
-        self.inner.cache.entry_get(domain, key, deadline).await
+        self.inner.entries.get(domain, key, deadline).await
     }
 
     /// Writes an entry; answers its version.
@@ -253,8 +234,8 @@ impl ClusterHandle {
         options: EntryOptions,
         deadline: Deadline,
     ) -> Result<u64, EntryError> {
-        let cache = &self.inner.cache;
-        cache.entry_put(domain, key, value, options, deadline).await
+        let entries = &self.inner.entries;
+        entries.put(domain, key, value, options, deadline).await
     }
 
     /// Deletes an entry; answers whether there was one.
@@ -268,124 +249,59 @@ impl ClusterHandle {
         only_if: OnlyIf,
         deadline: Deadline,
     ) -> Result<bool, EntryError> {
-        let cache = &self.inner.cache;
-        cache.entry_delete(domain, key, only_if, deadline).await
+        let entries = &self.inner.entries;
+        entries.delete(domain, key, only_if, deadline).await
     }
 
-    /// Makes everything that a service's domain holds unreachable, and frees it. A share group is
-    /// purged as a whole.
+    /// Gives an entry another time to live; answers its version, which stays.
     ///
     /// # Errors
-    /// When there is no such service, or when a part of the node did not confirm in time.
-    pub async fn purge(
+    /// When there is none or its condition does not hold, or when it is not known whether it was carried out.
+    pub async fn entry_touch(
         &self,
-        service: &str,
+        domain: &Domain,
+        key: &[u8],
+        ttl_ms: Option<u64>,
+        only_if: OnlyIf,
         deadline: Deadline,
-    ) -> Result<PurgeReport, PurgeError> {
-        let inner = &self.inner;
-        inner
-            .membership
-            .purge(service, &inner.clock, deadline)
-            .await
+    ) -> Result<u64, EntryError> {
+        let entries = &self.inner.entries;
+        entries.touch(domain, key, ttl_ms, only_if, deadline).await
     }
 
     /// Every service's name, in order.
     #[must_use]
     pub fn services(&self) -> Vec<String> {
-        let view = self.inner.view.load();
-        let services = view.domains.iter();
+        let domains = self.inner.directed.domains.load();
+        let services = domains.iter();
         services.map(|(service, _, _)| service.to_owned()).collect()
     }
 
-    /// The figures of every shard of the cluster, in order.
+    /// The figures of every shard of this node, in order.
     ///
     /// # Errors
     /// When a shard did not answer.
     pub async fn stats(&self, deadline: Deadline) -> Result<Vec<ShardReport>, RequestError> {
-        self.inner.cache.stats(deadline).await
-    }
-
-    /// The cluster as this node sees it.
-    #[must_use]
-    pub fn status(&self) -> ClusterStatus {
-        let inner = &self.inner;
-        let view = inner.view.load();
-        let voters = view
-            .members
-            .iter()
-            .filter(|member| member.role == Role::Voter)
-            .count();
-        let needed = voters / 2 + 1;
-        let reachable = voters; // One member: this node, which is answering.
-        let services = view
-            .domains
-            .iter()
-            .map(|(name, sharing, keyring)| ServiceStatus {
-                name: name.to_owned(),
-                shares: sharing.label(),
-                generation: keyring.generation,
-            });
-        ClusterStatus {
-            node_id: inner.node_id,
-            boot_id: inner.node.boot_id(),
-            node_name: inner.plan.node_name.clone(),
-            version: inner.plan.version.clone(),
-            revision: view.revision,
-            members: view.members.clone(),
-            quorum: Quorum {
-                voters,
-                needed,
-                reachable,
-                held: reachable >= needed,
-            },
-            slots_owned: view.slots.owned(inner.node_id),
-            slots: view.slots.clone(),
-            services: services.collect(),
-            failover: Failover::OF_ONE,
-            persistence: Persistence::NONE,
-        }
-    }
-
-    /// Whether this node can serve, line by line.
-    #[must_use]
-    pub fn readiness(&self) -> Vec<Check> {
-        let actors = self.actors();
-        let down: Vec<_> = actors
-            .iter()
-            .filter(|actor| actor.status != ActorState::Running)
-            .map(|actor| actor.path.as_str())
-            .collect();
-        let status = self.status();
-        vec![
-            Check {
-                name: "actors",
-                ok: down.is_empty(),
-                detail: if down.is_empty() {
-                    format!("{} actors run", actors.len())
-                } else {
-                    format!("not running: {}", down.join(", "))
-                },
-            },
-            Check {
-                name: "quorum",
-                ok: status.quorum.held,
-                detail: format!(
-                    "{} of {} voters answer, {} needed",
-                    status.quorum.reachable, status.quorum.voters, status.quorum.needed
-                ),
-            },
-            Check {
-                name: "slots",
-                ok: status.slots_owned > 0,
-                detail: format!("{} slots are owned here", status.slots_owned),
-            },
-        ]
+        self.inner.directed.cache.stats(deadline).await
     }
 
     /// The supervision tree, parents before their children.
     #[must_use]
     pub fn actors(&self) -> Vec<ActorInfo> {
         self.inner.node.tree()
+    }
+
+    /// This node, as it is known in its cluster.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.directed.me
+    }
+
+    /// Where this node listens for others: control, and block bytes; none of a cluster of one.
+    #[must_use]
+    pub fn lanes(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let lanes = self.inner.directed.lanes.as_ref()?;
+        Some((lanes.quic.local_addr().ok()?, lanes.bulk.local_addr()))
     }
 
     /// The present life of this node.
@@ -397,14 +313,25 @@ impl ClusterHandle {
     /// The node's clock, for deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        &self.inner.clock
+        &self.inner.directed.clock
+    }
+
+    /// Ends consensus and the lanes on this node, after its doors are closed and before its actors stop.
+    pub async fn shut_down(&self, deadline: Deadline) {
+        let directed = &self.inner.directed;
+        self.inner.tenures.shutdown().await;
+        directed.consensus.shutdown().await;
+        if let Some(lanes) = &directed.lanes {
+            lanes.quic.close(deadline).await;
+            lanes.bulk.close(deadline).await;
+        }
     }
 }
 
 impl std::fmt::Debug for ClusterHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterHandle")
-            .field("node_id", &self.inner.node_id)
+            .field("node_id", &self.inner.directed.me)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,5 @@
-//! What every node knows alike: members, services and their domains, tokens, quotas, pins, purges, and the directory.
+//! What every node knows alike: members, slots, jobs, services and their domains, tokens, quotas, pins, purges, and the
+//! directory.
 //!
 //! Responsible for one pure state machine: [`State::apply`] is total and the same on every replica; whatever time or
 //! randomness a change needs was put into its [`Command`] by who proposed it. It must never know a clock, a socket, a
@@ -7,9 +8,12 @@
 mod access;
 mod command;
 mod entry;
+mod jobs;
 mod member;
 mod outcome;
+mod packed;
 mod services;
+mod slots;
 mod snapshot;
 mod state;
 
@@ -18,16 +22,18 @@ mod tests;
 
 pub use access::{Access, PinKey, PinRecord, QuotaRecord, TokenDigest, TokenRecord};
 pub use command::{
-    Command, DirectoryBatch, Found, MemberJoin, MemberStart, PinSet, PurgeConfirm, QuotaSet,
-    ServiceSet, TokenSet,
+    Command, DirectoryBatch, Found, JobCreate, JobUpdate, MemberJoin, MemberStart, PinSet,
+    PurgeConfirm, QuotaSet, ServiceSet, SlotChange, SlotClaim, TokenSet,
 };
 pub use entry::{ENTRY_BYTES_MAX, Entry, EntryBuilder, EntryDecodeError};
+pub use jobs::{JOBS_MAX, Job, JobId, JobKind, JobState, Jobs};
 pub use member::{
     Addresses, MEMBERS_MAX, MemberCapacity, MemberRecord, MemberState, Members, SHARDS_MAX,
     VersionRange,
 };
 pub use outcome::{Bound, Done, FieldName, Outcome, Present, Refusal};
 pub use services::{Keyring, SERVICES_MAX, Secret, Services, Sharing};
+pub use slots::{COPIES_MAX, SlotCounts, SlotRecord, Slots, SlotsStage};
 pub use snapshot::{CHUNK_BYTES_MAX, Freeze, Rebuild, SnapshotError};
 pub use state::{State, View};
 

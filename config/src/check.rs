@@ -2,7 +2,9 @@
 //!
 //! Each check names the key the operator can change, and where it was typed. Nothing here looks at the machine.
 
-use crate::problem::{Origin, Problem};
+mod cluster;
+
+use crate::problem::{Origin, Problem, Warning};
 use crate::settings::{DEFAULT_SERVICE, DoorSettings};
 use crate::settle::Loaded;
 
@@ -11,7 +13,15 @@ pub(crate) fn check(loaded: &Loaded) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_cache(loaded, &mut problems);
     check_doors(loaded, &mut problems);
+    cluster::check(loaded, &mut problems);
     problems
+}
+
+/// What is no contradiction and still worth a word.
+pub(crate) fn advise(loaded: &Loaded) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    cluster::advise(loaded, &mut warnings);
+    warnings
 }
 
 fn problem(loaded: &Loaded, key: &str, code: &'static str, reason: String, hint: &str) -> Problem {

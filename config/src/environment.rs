@@ -13,10 +13,11 @@ use crate::suggest::closest;
 const PREFIXES: [&str; 2] = ["ULTRAKV_", "KV_CACHE_"];
 
 /// Variables of the command line itself; they are read where the arguments are.
-pub const COMMAND_LINE_VARIABLES: [&str; 6] = [
+pub const COMMAND_LINE_VARIABLES: [&str; 7] = [
     "ULTRAKV_CONFIG",
     "ULTRAKV_ENV_FILE",
     "ULTRAKV_URL",
+    "ULTRAKV_ADMIN_URL",
     "ULTRAKV_TOKEN_FILE",
     "ULTRAKV_TIMEOUT",
     "ULTRAKV_OUTPUT",

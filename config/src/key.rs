@@ -3,6 +3,7 @@
 //! Files, variables, flags, the schema, `config show` and the suggestions all read this one table, so that none of them
 //! can know a key the others do not. It must never know where a value was typed.
 
+mod cluster;
 mod documented;
 mod ours;
 mod variables;
@@ -73,13 +74,17 @@ pub(crate) const PRESETS: [&str; 5] = [
 
 /// Every key that a file may hold, ours first.
 pub(crate) fn file_keys() -> impl Iterator<Item = &'static Key> {
-    ours::KEYS.iter().chain(documented::KEYS)
+    ours::KEYS
+        .iter()
+        .chain(cluster::KEYS)
+        .chain(documented::KEYS)
 }
 
 /// The settings of ours.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Key> {
     ours::KEYS
         .iter()
+        .chain(cluster::KEYS)
         .filter(|key| matches!(key.meaning, Meaning::Setting { .. }))
 }
 

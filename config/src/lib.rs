@@ -33,9 +33,9 @@ pub use plan::{Binds, Plan, PlanRequest, PlanRow, PlanWarning, Shape, plan};
 pub use problem::{ConfigError, Origin, Problem, Warning};
 pub use schema::schema;
 pub use settings::{
-    ADMIN_SERVICE, AuthSettings, CacheSettings, DEFAULT_SERVICE, Devices, DoorSettings, KvDtype,
-    LimitSettings, LogFormat, LogSettings, ModelSettings, ModelSource, NodeSettings, Policy,
-    ProcessSettings, ServiceSettings, Settings, Strategy,
+    ADMIN_SERVICE, AuthSettings, CacheSettings, ClusterSettings, DEFAULT_SERVICE, Devices,
+    DoorSettings, KvDtype, LimitSettings, LogFormat, LogSettings, ModelSettings, ModelSource,
+    NodeSettings, Policy, ProcessSettings, ServiceSettings, Settings, Strategy,
 };
 pub use settle::{Loaded, ShapeHints};
 pub use show::{Effective, effective, to_yaml};

@@ -43,6 +43,7 @@ plain!(Duration, Time);
 plain!(SocketAddr, Address);
 plain!(PathBuf, Path);
 plain!(String, Text);
+plain!(Vec<String>, List);
 
 impl Plain for u32 {
     fn to_value(&self) -> Value {

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub const HTTP: u16 = 7800;
 /// The admin door: metrics, health, readiness, the actor tree.
 pub const ADMIN: u16 = 7801;
-/// Reserved for messages between nodes; nothing listens here yet.
+/// Messages between nodes, over QUIC (UDP); only members of a cluster listen.
 pub const CLUSTER: u16 = 7802;
-/// Reserved for block bytes between nodes; nothing listens here yet.
+/// Block bytes between nodes, over TCP; only members of a cluster listen.
 pub const BULK: u16 = 7803;
 /// Reserved for Redis clients; nothing listens here yet.
 pub const RESP: u16 = 7804;

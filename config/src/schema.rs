@@ -72,9 +72,13 @@ fn kind(kind: Kind) -> Json {
         Kind::Time { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+ ?[a-z]+( ?[0-9]+ ?[a-z]+)*$"})
         }
-        Kind::Address | Kind::Host | Kind::Path | Kind::Text => {
+        Kind::Address | Kind::Host | Kind::Endpoint | Kind::Path | Kind::Text => {
             json!({"type": "string", "minLength": 1})
         }
+        Kind::Endpoints => json!({"anyOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": "string", "minLength": 1}},
+        ]}),
         Kind::Name => json!({"type": "string", "pattern": "^[a-z0-9._-]{1,63}$"}),
         Kind::Choice(names) => json!({"enum": names}),
         Kind::Devices => json!({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),

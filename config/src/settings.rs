@@ -11,6 +11,10 @@ use std::time::Duration;
 
 use crate::ports;
 
+mod cluster;
+
+pub use cluster::ClusterSettings;
+
 /// Bytes in one mebibyte.
 const MIB: u64 = 1 << 20;
 
@@ -29,6 +33,8 @@ pub struct Settings {
     pub http: DoorSettings,
     /// The admin door.
     pub admin: DoorSettings,
+    /// The cluster it belongs to.
+    pub cluster: ClusterSettings,
     /// How much is cached, where, and what goes first.
     pub cache: CacheSettings,
     /// Which model answers.
@@ -50,6 +56,8 @@ pub struct Settings {
 pub struct NodeSettings {
     /// The name in logs, metrics and status.
     pub name: String,
+    /// The folder that outlives the process; a member of a cluster needs one.
+    pub data: Option<PathBuf>,
 }
 
 /// One listening address.
@@ -261,6 +269,8 @@ pub struct LimitSettings {
     pub header_timeout: Duration,
     /// How long a stopping node waits for requests it has begun.
     pub shutdown_timeout: Duration,
+    /// How long a stopping member of a cluster hands its slots over before it closes its doors.
+    pub drain_timeout: Duration,
 }
 
 /// One configured caller.
@@ -302,6 +312,7 @@ impl Default for Settings {
         Self {
             node: NodeSettings {
                 name: "ultrakv".to_owned(),
+                data: None,
             },
             http: DoorSettings {
                 bind: ports::loopback(ports::HTTP),
@@ -309,6 +320,7 @@ impl Default for Settings {
             admin: DoorSettings {
                 bind: ports::loopback(ports::ADMIN),
             },
+            cluster: ClusterSettings::default(),
             cache: CacheSettings::default(),
             model: ModelSettings::default(),
             process: ProcessSettings::default(),
@@ -376,6 +388,7 @@ impl Default for LimitSettings {
             request_timeout: Duration::from_secs(120),
             header_timeout: Duration::from_secs(10),
             shutdown_timeout: Duration::from_secs(20),
+            drain_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) fn settle(mut heard: Heard) -> Result<Loaded, ConfigError> {
     let untold: Vec<&Given> = winners(&heard.given);
     loaded.warnings.extend(untold.into_iter().filter_map(warn));
     derive(&mut loaded);
+    let advice = crate::check::advise(&loaded);
+    loaded.warnings.extend(advice);
     if heard.problems.is_empty() {
         heard.problems = crate::check::check(&loaded);
     }

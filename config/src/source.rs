@@ -124,7 +124,8 @@ impl Target {
         }
     }
 
-    fn kind(&self) -> Kind {
+    /// What it accepts.
+    pub(crate) fn kind(&self) -> Kind {
         match self.named {
             Named::Key(key) => key.kind,
             Named::Service | Named::ShareGroup => Kind::Name,

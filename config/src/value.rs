@@ -2,6 +2,8 @@
 //!
 //! A spelling means the same in a file, a variable and a flag. Nothing here knows which setting a value belongs to.
 
+mod endpoint;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,10 @@ pub(crate) enum Kind {
     Address,
     /// An IP address.
     Host,
+    /// A host, by name or address, and a port.
+    Endpoint,
+    /// Several of them.
+    Endpoints,
     /// A path; it is opened by whoever needs it.
     Path,
     /// Free text that is not empty.
@@ -60,6 +66,8 @@ pub(crate) enum Value {
     Path(PathBuf),
     /// Text, names and choices in their one spelling.
     Text(String),
+    /// Several texts without commas.
+    List(Vec<String>),
 }
 
 /// Why a spelling was refused.
@@ -81,6 +89,11 @@ const TEXT_BYTES_MAX: usize = 4_096;
 pub(crate) const DEVICES_MAX: u64 = 1_024;
 
 impl Kind {
+    /// Whether a file may write it as a list.
+    pub(crate) const fn is_list(self) -> bool {
+        matches!(self, Self::Endpoints)
+    }
+
     /// Reads `text` as this kind.
     pub(crate) fn parse(self, text: &str) -> Result<Value, Refusal> {
         let text = text.trim();
@@ -98,6 +111,8 @@ impl Kind {
             Self::Time { min_ms, max_ms } => parse_time(text, min_ms, max_ms),
             Self::Address => parse_address(text),
             Self::Host => parse_host(text),
+            Self::Endpoint => endpoint::parse_one(text),
+            Self::Endpoints => endpoint::parse_list(text),
             Self::Path | Self::Text if text.is_empty() => {
                 Err(wrong_type("must not be empty", None))
             }
@@ -121,7 +136,7 @@ impl Kind {
 }
 
 impl Value {
-    /// The spelling that reads back as this value; `None` for [`Value::Absent`].
+    /// The spelling that reads back as this value; `None` where there is nothing to spell.
     pub(crate) fn text(&self) -> Option<String> {
         Some(match self {
             Self::Absent => return None,
@@ -134,6 +149,8 @@ impl Value {
             Self::Host(value) => value.to_string(),
             Self::Path(value) => value.display().to_string(),
             Self::Text(value) => value.clone(),
+            Self::List(items) if items.is_empty() => return None,
+            Self::List(items) => items.join(","),
         })
     }
 
@@ -148,6 +165,7 @@ impl Value {
             Self::Address(_) | Self::Host(_) | Self::Path(_) | Self::Text(_) => {
                 self.text().unwrap_or_default().into()
             }
+            Self::List(items) => items.clone().into(),
         }
     }
 }
@@ -400,7 +418,7 @@ mod tests {
             for kind in [
                 Kind::Flag, Kind::Count { min: 3, max: 9 }, Kind::Bytes { min: 3, max: 9 },
                 Kind::Ratio { min: 0.0, max: 1.0 }, Kind::Time { min_ms: 1, max_ms: 2 }, Kind::Address,
-                Kind::Host, Kind::Path, Kind::Text, Kind::Name, Kind::Choice(&["a"]), Kind::Devices,
+                Kind::Host, Kind::Endpoint, Kind::Endpoints, Kind::Path, Kind::Text, Kind::Name, Kind::Choice(&["a"]), Kind::Devices,
             ] {
                 let _ = kind.parse(&text);
             }

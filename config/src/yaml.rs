@@ -28,7 +28,7 @@ enum Node {
     /// A plain number or truth value, read by the parser; how it was typed is taken from the source.
     Plain(String),
     /// A list.
-    List,
+    List(Vec<Spanned<Self>>),
     /// Words and what stands beside them.
     Map(Vec<(Spanned<String>, Spanned<Self>)>),
 }
@@ -155,22 +155,38 @@ impl<'a> Reader<'a> {
         };
         let text = match &node.value {
             Node::Nothing => return,
-            Node::Text(text) => text.as_str(),
-            Node::Plain(parsed) => self.typed(node.defined).unwrap_or(parsed),
-            Node::List => {
-                return self.refuse(path, node.referenced, "must be one value, not a list", None);
+            Node::List(items) if target.kind().is_list() => {
+                let texts: Option<Vec<&str>> = items.iter().map(|item| self.scalar(item)).collect();
+                texts
+                    .map(|texts| texts.join(","))
+                    .ok_or("must be a list of single values")
             }
-            Node::Map(_) => {
-                return self.refuse(
-                    path,
-                    node.referenced,
-                    "must be one value, not a mapping",
-                    None,
-                );
+            Node::List(_) => Err("must be one value, not a list"),
+            Node::Map(_) if target.kind().is_list() => {
+                Err("must be one value or a list, not a mapping")
             }
+            Node::Map(_) => Err("must be one value, not a mapping"),
+            Node::Text(_) | Node::Plain(_) => Ok(self.scalar(node).unwrap_or_default().to_owned()),
         };
-        let place = self.place(path, node.referenced);
-        self.heard.hear(target, text, place);
+        match text {
+            Ok(text) => {
+                let place = self.place(path, node.referenced);
+                self.heard.hear(target, &text, place);
+            }
+            Err(reason) => self.refuse(path, node.referenced, reason, None),
+        }
+    }
+
+    /// The text of a single value, as it was typed.
+    fn scalar<'n>(&self, node: &'n Spanned<Node>) -> Option<&'n str>
+    where
+        'a: 'n,
+    {
+        match &node.value {
+            Node::Text(text) => Some(text),
+            Node::Plain(parsed) => Some(self.typed(node.defined).unwrap_or(parsed)),
+            Node::Nothing | Node::List(_) | Node::Map(_) => None,
+        }
     }
 
     /// The source text of a plain scalar.
@@ -263,8 +279,14 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Node::List)
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if list.len() >= ENTRIES_MAX {
+                return Err(A::Error::custom("a list has too many items"));
+            }
+            list.push(item);
+        }
+        Ok(Node::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {

@@ -58,6 +58,7 @@ impl Figures {
         checks.push(Check {
             name: "shards",
             ok: shards.is_some(),
+            entries_only: false,
             detail: match &shards {
                 Some(shards) => format!("{} shards answer", shards.len()),
                 None => "the shards did not answer in time".to_owned(),
@@ -67,6 +68,7 @@ impl Figures {
         checks.push(Check {
             name: "draining",
             ok: !draining,
+            entries_only: false,
             detail: if draining {
                 "the node is stopping"
             } else {
@@ -93,7 +95,12 @@ impl Figures {
 
     /// Whether every check holds.
     pub(crate) fn ready(&self) -> bool {
-        self.checks.iter().all(|check| check.ok)
+        self.standing() == Standing::Ready
+    }
+
+    /// What the node can do for those who ask.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::of(&self.checks, self.draining)
     }
 
     /// All shards together.
@@ -125,6 +132,44 @@ impl Figures {
             .iter()
             .filter(|actor| actor.status == ActorState::Running)
             .count()
+    }
+}
+
+/// What a node can do for those who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Everything.
+    Ready,
+    /// Blocks are read and stored; entries, and changes to the cluster, are refused for now.
+    Degraded,
+    /// Everything yet, and soon nothing: it is on its way out.
+    Draining,
+    /// Something that everything needs is missing.
+    NotReady,
+}
+
+impl Standing {
+    fn of(checks: &[Check], draining: bool) -> Self {
+        let mut failed = checks.iter().filter(|check| !check.ok).peekable();
+        if draining {
+            Self::Draining
+        } else if failed.peek().is_none() {
+            Self::Ready
+        } else if failed.all(|check| check.entries_only) {
+            Self::Degraded
+        } else {
+            Self::NotReady
+        }
+    }
+
+    /// The word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::NotReady => "not_ready",
+        }
     }
 }
 
@@ -168,4 +213,31 @@ pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
 )]
 pub(crate) const fn float(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_lacks_only_what_entries_need_is_degraded() {
+        let check = |ok, entries_only| Check {
+            name: "it",
+            ok,
+            entries_only,
+            detail: String::new(),
+        };
+        let (good, minor, major) = (check(true, false), check(false, true), check(false, false));
+        let standing = |checks: &[&Check], draining| {
+            let checks: Vec<Check> = checks.iter().map(|check| (*check).clone()).collect();
+            Standing::of(&checks, draining).name()
+        };
+        assert_eq!(standing(&[], false), "ready");
+        assert_eq!(standing(&[&good, &good], false), "ready");
+        assert_eq!(standing(&[&good, &minor], false), "degraded");
+        assert_eq!(standing(&[&minor, &minor], false), "degraded");
+        assert_eq!(standing(&[&minor, &major], false), "not_ready");
+        assert_eq!(standing(&[&major, &good], false), "not_ready");
+        assert_eq!(standing(&[&major, &minor], true), "draining");
+    }
 }

@@ -279,6 +279,11 @@ impl Gateway {
         self.admin.address()
     }
 
+    /// Says on `/readyz` that the node is about to stop, so that nobody new is sent here, and serves on.
+    pub fn announce_stop(&self) {
+        self.draining.cancel();
+    }
+
     /// Closes the doors: readiness first says no, the main door finishes what it has begun until the deadline, the admin door
     /// closes last. Returns whether every request was finished.
     pub async fn shutdown(self, deadline: Deadline) -> bool {

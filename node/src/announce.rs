@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use ultrakv_cluster::NodeId;
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,15 @@ pub(crate) struct Announcement {
     pub(crate) admin: SocketAddr,
     /// The process.
     pub(crate) pid: u32,
+    /// The node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node_id: Option<NodeId>,
+    /// Where a member takes messages of other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<SocketAddr>,
+    /// Where a member hands block bytes to other nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bulk: Option<SocketAddr>,
 }
 
 impl Announcement {
@@ -55,9 +65,25 @@ mod tests {
             http: "127.0.0.1:1".parse().expect("an address"),
             admin: "127.0.0.1:2".parse().expect("an address"),
             pid: 3,
+            node_id: None,
+            cluster: None,
+            bulk: None,
         };
         said.write(&path).expect("written");
-        assert_eq!(Announcement::read(&path).expect("readable"), Some(said));
+        let text = fs::read_to_string(&path).expect("readable");
+        assert!(!text.contains("bulk"), "{text}");
+        assert_eq!(
+            Announcement::read(&path).expect("readable"),
+            Some(said.clone())
+        );
+        let member = Announcement {
+            node_id: Some(NodeId::from_u128(7)),
+            cluster: Some("127.0.0.1:4".parse().expect("an address")),
+            bulk: Some("127.0.0.1:5".parse().expect("an address")),
+            ..said
+        };
+        member.write(&path).expect("written");
+        assert_eq!(Announcement::read(&path).expect("readable"), Some(member));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }

@@ -1,11 +1,18 @@
 //! The command line as typed. It must never decide what an option means: settings go to `config`, the rest to the
 //! command that reads it.
 
+mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ultrakv_cluster::lane::tls::NODE_DAYS_DEFAULT;
+
+pub(crate) use cluster::{
+    AdminArguments, ClusterCommand, JobArguments, JobOptions, NodeCommand, NodeDrainArguments,
+    NodeJoinArguments, RebalanceArguments, Throttle,
+};
 
 /// What the exit statuses mean; scripts depend on them.
 const EXIT_STATUS: &str = "\
@@ -33,7 +40,9 @@ Examples:
   ultrakv start                                  a node on 127.0.0.1:7800, admin on 127.0.0.1:7801
   ultrakv start --config kv.yaml --model ./llama serve a Hugging Face folder
   ultrakv config check --config kv.yaml          every problem, with file, line and advice
-  ultrakv stats -o json                          the figures of a running node"
+  ultrakv stats -o json                          the figures of a running node
+  ultrakv start --certs node-1 --data data --found    the first node of a cluster
+  ultrakv cluster layout                         which member has which part of the slots"
 )]
 pub(crate) struct Arguments {
     /// What to do.
@@ -58,6 +67,12 @@ pub(crate) enum Command {
     /// Make the authority of a cluster and the certificates of its nodes.
     #[command(subcommand)]
     Certs(CertsCommand),
+    /// Show the cluster and its slots, and follow the jobs that move them.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Let nodes join, drain, leave, or be forgotten.
+    #[command(subcommand)]
+    Node(NodeCommand),
 }
 
 /// Where settings come from, in rising order of precedence: files, files of variables, variables, flags.
@@ -92,6 +107,19 @@ pub(crate) struct SettingsArguments {
     /// A model folder in the Hugging Face layout [setting model.folder].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) model: Option<String>,
+    /// The folder that `ultrakv certs node` made: be a member of a cluster [setting cluster.certs].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) certs: Option<String>,
+    /// The folder of the node's own that outlives the process [setting node.data].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<String>,
+    /// Members to ask for admission while the data folder knows no cluster; separated by commas or blanks
+    /// [setting cluster.join].
+    #[arg(long, value_name = "HOST:PORT", num_args = 1.., value_delimiter = ',')]
+    pub(crate) join: Vec<String>,
+    /// Found a cluster while the data folder knows none [setting cluster.found].
+    #[arg(long, conflicts_with = "join")]
+    pub(crate) found: bool,
     /// Text or JSON lines; text on a terminal and JSON elsewhere without it [setting log.format].
     #[arg(long, value_name = "auto|text|json")]
     pub(crate) log_format: Option<String>,
@@ -107,14 +135,18 @@ Examples:
   ultrakv start
   ultrakv start --config kv.yaml --env-file production.env
   ultrakv start --http 127.0.0.1:0 --admin 127.0.0.1:0 --announce /run/ultrakv.json
+  ultrakv start --certs node-1 --data /var/lib/ultrakv --found      the first node of a cluster
+  ultrakv start --certs node-2 --data /var/lib/ultrakv --join 10.0.0.1:7802      every other one
 
-SIGTERM or Ctrl-C: the node turns unready, takes no new connections, finishes what it has begun within
+SIGTERM or Ctrl-C: the node turns unready, hands its slots to other members within
+limits.drain_timeout, takes no new connections, finishes what it has begun within
 limits.shutdown_timeout and stops. A second signal ends it at once.")]
 pub(crate) struct StartArguments {
     /// Settings.
     #[command(flatten)]
     pub(crate) settings: SettingsArguments,
-    /// Write `{"http", "admin", "pid"}` to this file once the node is ready.
+    /// Write `{"http", "admin", "pid", "node_id"}`, and a member's "cluster" and "bulk", to this file once the node is
+    /// ready.
     #[arg(long, value_name = "FILE")]
     pub(crate) announce: Option<PathBuf>,
     /// Stop when stdin closes, so that the node cannot outlive whoever started it.
@@ -193,7 +225,12 @@ pub(crate) struct HealthArguments {
     #[arg(long)]
     pub(crate) ready: bool,
     /// The node's admin door, for --ready.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7801")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ULTRAKV_ADMIN_URL",
+        default_value = "http://127.0.0.1:7801"
+    )]
     pub(crate) admin_url: String,
 }
 
@@ -361,6 +398,8 @@ pub(crate) enum Output {
     Table,
     /// One object: snake_case keys, raw bytes and seconds.
     Json,
+    /// The same object as YAML.
+    Yaml,
 }
 
 /// How settings are written.

@@ -3,6 +3,8 @@
 //! It decides nothing that a setting does not say. Addresses are held first, so that a taken port or a token file that cannot be
 //! used is told before a model is read; nothing listens before everything behind it works.
 
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use ultrakv_actors::{Clock, Node, NodePlan};
 use ultrakv_cache::Dtype;
@@ -22,6 +24,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct Running {
     /// The doors.
     pub(crate) gateway: Gateway,
+    /// The cluster as this node sees it.
+    pub(crate) cluster: ClusterHandle,
     /// The supervision tree.
     pub(crate) node: Node,
     /// The time.
@@ -50,19 +54,31 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         tracing::warn!(code, key, %origin, "{message}");
     }
 
-    let plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
+    let mut plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
     let clock = plan.clock.clone();
+    // Only a member's blocks are asked for by others, so only it tells of them.
+    let reports = settings
+        .cluster
+        .is_member()
+        .then(|| ultrakv_cluster::block_reports(plan.devices.len()));
+    if let Some(reports) = &reports {
+        let watcher = Arc::clone(reports);
+        plan.watcher = Some(watcher);
+    }
     let node = Node::start(plan)
         .await
         .map_err(|error| Failure::caused("starting the actors", &error))?;
-    let plan = ClusterPlan::from_settings(&settings, VERSION);
+    let plan = ClusterPlan {
+        reports,
+        ..ClusterPlan::from_settings(&settings, VERSION)
+    };
     let cluster = ClusterHandle::start(plan, &node)
         .await
-        .map_err(|error| Failure::caused("starting the cluster", &error))?;
+        .map_err(|error| Failure::caused("starting the cluster", &error).hint(error.hint()))?;
 
     let parts = GatewayParts {
         node: node.clone(),
-        cluster,
+        cluster: cluster.clone(),
         engine,
         settings,
         warnings,
@@ -73,6 +89,7 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         .map_err(|error| closed(&error))?;
     Ok(Running {
         gateway,
+        cluster,
         node,
         clock,
     })

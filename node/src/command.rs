@@ -1,9 +1,11 @@
 //! One file a command. Each reads its arguments, does its work and says what came of it.
 
 mod certs;
+mod cluster;
 mod config;
 mod demo;
 mod health;
+mod node;
 mod start;
 mod stats;
 
@@ -21,6 +23,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Health(arguments) => block_on(health::run(arguments)),
         Command::Config(command) => config::run(command),
         Command::Certs(command) => certs::run(command),
+        Command::Cluster(command) => block_on(cluster::run(command)),
+        Command::Node(command) => block_on(node::run(command)),
     }
 }
 

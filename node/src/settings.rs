@@ -75,11 +75,17 @@ fn flags(arguments: &SettingsArguments) -> Result<Vec<FlagValue>, Failure> {
         };
         flags.push(flag(key.trim(), value, "--set"));
     }
+    let join = (!arguments.join.is_empty()).then(|| arguments.join.join(","));
+    let found = arguments.found.then(|| "true".to_owned());
     // The named flags come last: of two flags for one setting, the one with a name of its own counts.
     let named = [
         ("http.bind", &arguments.http, "--http"),
         ("admin.bind", &arguments.admin, "--admin"),
         ("model.folder", &arguments.model, "--model"),
+        ("cluster.certs", &arguments.certs, "--certs"),
+        ("node.data", &arguments.data, "--data"),
+        ("cluster.join", &join, "--join"),
+        ("cluster.found", &found, "--found"),
         ("log.format", &arguments.log_format, "--log-format"),
         ("log.level", &arguments.log_level, "--log-level"),
     ];
@@ -125,6 +131,8 @@ mod tests {
                 "log.level = a=b".to_owned(),
             ],
             http: Some("127.0.0.1:2".to_owned()),
+            join: vec!["a:1".to_owned(), "b:2".to_owned()],
+            found: true,
             ..SettingsArguments::default()
         };
         let flags = flags(&arguments).expect("well formed");
@@ -138,6 +146,8 @@ mod tests {
                 ("http.bind", "127.0.0.1:1", "--set"),
                 ("log.level", " a=b", "--set"),
                 ("http.bind", "127.0.0.1:2", "--http"),
+                ("cluster.join", "a:1,b:2", "--join"),
+                ("cluster.found", "true", "--found"),
             ]
         );
         let wrong = SettingsArguments {

@@ -1,7 +1,8 @@
 //! The way down: who may ask for it, in what order the rooms close, and how long they are waited for.
 //!
-//! Unready and no new connections first, then the requests that have begun, then the actors. A second request ends
-//! the process at once, because somebody who asks twice does not want to wait.
+//! Unready first, then a member's slots go to other members while the doors are still open, so that no request meets a node
+//! that neither owns nor forwards; then no new connections, the requests that have begun, and the actors. A second
+//! request ends the process at once, because somebody who asks twice does not want to wait.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -14,6 +15,15 @@ use crate::exit::{Failure, Status};
 
 /// How long the actors may take once no request is left: they only have to write their last figures.
 const ACTORS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long each part of the way down may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grace {
+    /// Handing slots over to other members.
+    pub(crate) hand_over: Duration,
+    /// Finishing the requests that have begun.
+    pub(crate) finish: Duration,
+}
 
 /// SIGTERM and SIGINT, listened for from now on.
 pub(crate) struct Interrupts {
@@ -70,11 +80,11 @@ pub(crate) async fn stdin_closed() {
 /// When requests or actors had to be dropped at the deadline.
 pub(crate) async fn close(
     running: Running,
-    drain_within: Duration,
+    grace: Grace,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
     tokio::select! {
-        outcome = close_in_order(running, drain_within) => outcome,
+        outcome = close_in_order(running, grace) => outcome,
         name = interrupts.next() => {
             tracing::warn!(signal = name, "a second signal: ending now");
             Err(Failure::told(Status::Failed))
@@ -82,14 +92,30 @@ pub(crate) async fn close(
     }
 }
 
-async fn close_in_order(running: Running, drain_within: Duration) -> Result<(), Failure> {
+async fn close_in_order(running: Running, grace: Grace) -> Result<(), Failure> {
     let Running {
         gateway,
+        cluster,
         node,
         clock,
     } = running;
     let stopwatch = clock.stopwatch();
-    let finished = gateway.shutdown(clock.deadline(drain_within)).await;
+    gateway.announce_stop();
+    let aside = cluster.step_aside(clock.deadline(grace.hand_over)).await;
+    if !aside.alone {
+        let (handed_over, kept) = (aside.handed_over, aside.kept);
+        if kept == 0 {
+            tracing::info!(handed_over, "every slot was handed over");
+        } else {
+            tracing::warn!(
+                handed_over,
+                kept,
+                "some slots were not handed over: others serve them once this node's tenure has run out"
+            );
+        }
+    }
+    let finished = gateway.shutdown(clock.deadline(grace.finish)).await;
+    cluster.shut_down(clock.deadline(ACTORS_WITHIN)).await;
     let clean = node.stop(clock.deadline(ACTORS_WITHIN)).await;
     let seconds = stopwatch.elapsed().as_secs_f64();
     if finished && clean {

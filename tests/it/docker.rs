@@ -1,15 +1,18 @@
-//! Our image under a real Docker engine: built from a prebuilt binary, brought up by our compose file, asked from the
-//! host, stopped. Everything is named after this process, and only that is torn down.
+//! Our image under a real Docker engine: built from a prebuilt binary, brought up by our compose files, asked from the
+//! host, stopped. Everything is named after this process and its test, and only that is torn down.
 //!
 //! No registry is asked: the base image is made of Debian's packages once, and kept under [`BASE_TAG`]. Skips aloud where
 //! Docker, compose, debootstrap or root are absent. It must never touch containers that it did not start.
 
+mod cluster;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -20,6 +23,10 @@ use ultrakv_tests::{binary, peer, skip};
 const BASE_TAG: &str = "ultrakv-test-base:bookworm-minbase";
 /// From `compose up` until the health check has succeeded once.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(120);
+/// What is told of an event: what happened, to which service, and with which status it ended, if it did.
+const EVENT: &str = "{{.Status}} {{index .Actor.Attributes \"com.docker.compose.service\"}} {{index .Actor.Attributes \"exitCode\"}}";
+/// Nodes of our largest compose file.
+const NODES_MAX: usize = 5;
 /// The user of the image; files that a container reads are given to it.
 const IMAGE_USER: u32 = 10001;
 const TOKEN: &str = "a-token-of-the-tests-0001";
@@ -77,16 +84,19 @@ fn base_image() {
 /// A project of compose with an image of its own; both vanish with it.
 struct Project {
     compose: Vec<String>,
+    /// Which of our compose files.
+    file: &'static str,
     name: String,
     image: String,
     folder: tempfile::TempDir,
 }
 
 impl Project {
-    fn new(compose: Vec<String>) -> Self {
-        let name = format!("ultrakv-test-{}", std::process::id());
+    fn new(compose: Vec<String>, file: &'static str) -> Self {
+        let name = format!("ultrakv-test-{}-{file}", std::process::id());
         let project = Self {
             compose,
+            file,
             image: format!("{name}:prebuilt"),
             name,
             folder: tempfile::tempdir().expect("a folder"),
@@ -122,14 +132,18 @@ impl Project {
         let (program, before) = self.compose.split_first().expect("a program");
         let mut command = Command::new(program);
         command.args(before).args(["--project-name", &self.name]);
-        command
-            .arg("--file")
-            .arg(root().join("docker/compose.yaml"));
+        let file = format!("docker/{}.yaml", self.file);
+        command.arg("--file").arg(root().join(file));
         command.args(arguments);
         command.env("ULTRAKV_IMAGE", &self.image);
         command.env("ULTRAKV_TOKENS", self.tokens());
         // Port 0 is any free one.
         command.envs([("ULTRAKV_HTTP_PORT", "0"), ("ULTRAKV_ADMIN_PORT", "0")]);
+        for node in 1..=NODES_MAX {
+            for door in ["HTTP", "ADMIN"] {
+                command.env(format!("ULTRAKV_{door}_PORT_{node}"), "0");
+            }
+        }
         command
     }
 
@@ -138,7 +152,7 @@ impl Project {
         let project = format!("label=com.docker.compose.project={}", self.name);
         let mut child = Command::new("docker")
             .args(["events", "--since", "1m", "--filter", "type=container"])
-            .args(["--filter", &project, "--format", "{{.Status}}"])
+            .args(["--filter", &project, "--format", EVENT])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -185,16 +199,31 @@ struct Events {
 }
 
 impl Events {
-    /// Waits for an event that begins with `expected`; a container that ends meanwhile is a failure.
-    fn wait_for(&self, expected: &str, project: &Project) {
+    /// Waits until each of these nodes is healthy. One that ends meanwhile is a failure; whatever makes certificates ends with
+    /// success.
+    fn wait_healthy(&self, nodes: &[String], project: &Project) {
+        let mut missing: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
+        while !missing.is_empty() {
+            let line = self.lines.recv_timeout(HEALTHY_WITHIN);
+            assert!(line.is_ok(), "{missing:?}:\n{}", project.logs());
+            let line = line.unwrap_or_default();
+            if let Some(node) = line.strip_prefix("health_status: healthy ") {
+                missing.remove(node.split_whitespace().next().unwrap_or_default());
+            }
+            let ended = line.starts_with("die") && line != "die certs 0";
+            assert!(!ended, "{line}:\n{}", project.logs());
+        }
+    }
+
+    /// Waits until this node has ended, which from then on is no failure.
+    fn wait_ended(&self, node: &str, project: &Project) {
+        let ended = format!("die {node} ");
         loop {
             let line = self.lines.recv_timeout(HEALTHY_WITHIN);
-            assert!(line.is_ok(), "no {expected}:\n{}", project.logs());
-            let line = line.unwrap_or_default();
-            if line.starts_with(expected) {
+            assert!(line.is_ok(), "{node} goes on:\n{}", project.logs());
+            if line.is_ok_and(|line| line.starts_with(&ended)) {
                 return;
             }
-            assert!(!line.starts_with("die"), "{line}:\n{}", project.logs());
         }
     }
 }
@@ -231,25 +260,33 @@ async fn drive(project: &Project) {
     assert_eq!(status.expect("sent").status(), StatusCode::OK);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_in_a_container_serves_the_host_as_nobody_special_and_stops_cleanly() {
+/// What compose is called, where everything is there that these tests need; the base image is made on the way.
+fn able() -> Option<Vec<String>> {
     let engine = ["version", "--format", "{{.Server.Version}}"];
     let peers = [
         peer("docker", &engine),
         peer("debootstrap", &["--version"]),
         peer("tar", &["--version"]),
     ];
-    let Some(compose) = compose_program() else {
-        return;
-    };
+    let compose = compose_program()?;
     if peers.iter().any(Option::is_none) {
-        return;
+        return None;
     }
     if out(Command::new("id").arg("-u")) != "0" {
-        return skip("docker's tests need root, for debootstrap makes a system's files");
+        skip("docker's tests need root, for debootstrap makes a system's files");
+        return None;
     }
-    base_image();
-    let project = Project::new(compose);
+    static BASE: Once = Once::new();
+    BASE.call_once(base_image);
+    Some(compose)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_in_a_container_serves_the_host_as_nobody_special_and_stops_cleanly() {
+    let Some(compose) = able() else {
+        return;
+    };
+    let project = Project::new(compose, "compose");
 
     let open = Command::new("docker")
         .args(["run", "--rm", "--network", "none", &project.image])
@@ -261,7 +298,7 @@ async fn a_node_in_a_container_serves_the_host_as_nobody_special_and_stops_clean
 
     let events = project.events();
     out(&mut project.command(&["up", "--detach", "--no-build"]));
-    events.wait_for("health_status: healthy", &project);
+    events.wait_healthy(&["node-1".to_owned()], &project);
     drive(&project).await;
 
     let container = out(&mut project.command(&["ps", "--quiet", "node-1"]));

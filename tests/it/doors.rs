@@ -273,6 +273,75 @@ fn commands_say_what_is_wrong_and_exit_as_documented() {
 }
 
 #[test]
+fn operators_ask_the_cluster_and_are_told_what_one_node_cannot_do() {
+    let node = Node::start("node: {name: one}", &[]).expect("a node");
+    let admin = node.admin("");
+    let ask = |words: &[&str], code: i32, told: &[&str]| {
+        says(&[words, &["--admin", &admin]].concat(), code, told);
+    };
+    ask(&["cluster", "status"], 0, &["1 of 1 voters answer", "one"]);
+    ask(
+        &["cluster", "layout"],
+        0,
+        &["one (asked)", "16 384", "plan 0"],
+    );
+    ask(
+        &["cluster", "layout", "-o", "json"],
+        0,
+        &["\"owned\": 16384"],
+    );
+    ask(&["cluster", "layout", "-o", "yaml"], 0, &["owned: 16384"]);
+    ask(&["cluster", "jobs"], 0, &["no jobs"]);
+    let id = "3f0b0000000000000000000000000000";
+    ask(
+        &["cluster", "job", &id[..4]],
+        2,
+        &["no job's id begins", "hint:"],
+    );
+    ask(
+        &["cluster", "job", id, "--cancel"],
+        1,
+        &["error[unknown_job]", "hint:"],
+    );
+    ask(
+        &["cluster", "rebalance", "--wait"],
+        1,
+        &["error[no_cluster]", "--certs"],
+    );
+    ask(
+        &["node", "drain", "one", "--leave"],
+        1,
+        &["error[last_member]"],
+    );
+    ask(&["node", "drain", "two"], 2, &["no member is called two"]);
+    ask(
+        &["node", "forget", "one"],
+        1,
+        &["error[member_state]", "down"],
+    );
+    ask(&["node", "join", "node-1:7802"], 1, &["error[no_cluster]"]);
+    assert_eq!(node.stop().expect("it stops").code(), Some(0));
+    ask(&["cluster", "status"], 3, &["refused", "--admin"]);
+}
+
+#[test]
+fn a_member_is_started_with_all_it_needs_or_not_at_all() {
+    let start = |words: &[&str], told: &[&str]| {
+        says(&[&["start"], words].concat(), 2, told);
+    };
+    start(&["--certs", "c"], &["cluster.certs", "needs node.data"]);
+    start(
+        &["--join", "node-1:7802"],
+        &["cluster.join", "needs cluster.certs"],
+    );
+    start(
+        &["--join", "node-1"],
+        &["lists `node-1`", "host and a port"],
+    );
+    start(&["--found", "--join", "a:1"], &["cannot be used with"]);
+}
+
+#[test]
 fn the_templates_load_as_they_are() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/templates");
     let yaml = format!("{root}/kv_cache_production.yaml");

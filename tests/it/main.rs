@@ -2,8 +2,9 @@
 //!
 //! - [`tidy`]: the rules of the house, read from its manifests and sources;
 //! - [`doors`]: real requests to a real process: reuse, isolation, wrong input, shutdown;
+//! - [`cluster`]: clusters of real processes: any node answers, deaths, joins, leaves, rolling restarts, strangers;
 //! - [`clients`]: other people's programs against our doors (they skip aloud when absent);
-//! - [`docker`]: our image and compose file under a real engine (skips aloud without one).
+//! - [`docker`]: our image and compose files under a real engine (skips aloud without one).
 
 #![expect(
     clippy::expect_used,
@@ -11,6 +12,7 @@
 )]
 
 mod clients;
+mod cluster;
 mod docker;
 mod doors;
 mod tidy;

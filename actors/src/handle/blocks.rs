@@ -7,7 +7,7 @@ use ultrakv_cache::{BlockAddress, BlockKey, Pin, PinOutcome};
 
 use super::{CacheHandle, Part};
 use crate::clock::Deadline;
-use crate::shard::{LeasedBlock, LentBlock, ShardMsg, ShardPort, Wanted};
+use crate::shard::{BlockPage, LeasedBlock, LentBlock, ShardMsg, ShardPort, Wanted};
 use crate::{Domain, RequestError};
 
 impl CacheHandle {
@@ -96,6 +96,78 @@ impl CacheHandle {
             }
         }
         Ok(blocks)
+    }
+
+    /// Which of these blocks are here. Each that is stays for `ms` milliseconds, at most for as long as the node allows,
+    /// whatever becomes of the caller.
+    ///
+    /// # Errors
+    /// As [`CacheHandle::get`]; some blocks may stay all the same.
+    pub async fn lease(
+        &self,
+        domain: &Domain,
+        addresses: &[BlockAddress],
+        ms: u32,
+        deadline: Deadline,
+    ) -> Result<Vec<bool>, RequestError> {
+        let parts = self.parts(addresses);
+        let asks = parts.iter().map(|part| async {
+            let shard = self.shard(part.shard)?;
+            let permit = shard.gate.enter()?;
+            let wanted = (domain.arena, keys(part, addresses), ms);
+            let held = shard
+                .ask(&permit, wanted, deadline, ShardMsg::Lease)
+                .await?;
+            Ok::<_, RequestError>(held)
+        });
+        let answers = try_join_all(asks).await?;
+
+        let mut held = vec![false; addresses.len()];
+        for (part, answer) in parts.iter().zip(answers) {
+            for (place, is_held) in part.places.iter().zip(answer) {
+                if let Some(to) = held.get_mut(*place) {
+                    *to = is_held;
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Blocks that a shard holds, from a number on (0, then what the last page said), at most `blocks_max`. An order.
+    ///
+    /// Whoever goes from the first page to the last sees every block that was there all the while, once.
+    ///
+    /// # Errors
+    /// When the shard is busy, did not answer in time, or stopped.
+    pub async fn list_blocks(
+        &self,
+        shard: usize,
+        from: u32,
+        blocks_max: u32,
+        deadline: Deadline,
+    ) -> Result<BlockPage, RequestError> {
+        let shard = self.shard(shard)?;
+        let permit = shard.gate.order()?;
+        let page = shard.ask(&permit, (from, blocks_max), deadline, ShardMsg::List);
+        page.await
+    }
+
+    /// Has a shard tell its watcher of the blocks that it holds, as [`CacheHandle::list_blocks`] would list them: in its
+    /// turn, so that what the watcher hears of them before and after stays in order.
+    ///
+    /// # Errors
+    /// As [`CacheHandle::list_blocks`].
+    pub async fn tell_blocks(
+        &self,
+        shard: usize,
+        from: u32,
+        blocks_max: u32,
+        deadline: Deadline,
+    ) -> Result<BlockPage, RequestError> {
+        let shard = self.shard(shard)?;
+        let permit = shard.gate.order()?;
+        let page = shard.ask(&permit, (from, blocks_max), deadline, ShardMsg::Tell);
+        page.await
     }
 
     /// Changes the pins of blocks. Gives what became of each, in order.

@@ -19,6 +19,12 @@ const GRAIN_BYTES: u64 = 1024;
 /// they must get in when clients fill the gate, and must not pile up at a shard that is stuck.
 const ORDERS_IN_FLIGHT_MAX: usize = 64;
 
+/// What other nodes' guests may have in flight at one shard: a window of writes of some hundred slots.
+const NOTES_MAX: GateLimits = GateLimits {
+    requests_in_flight_max: 4_096,
+    payload_in_flight_bytes_max: 64 << 20,
+};
+
 /// A shard's gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -49,7 +55,19 @@ struct Held {
 }
 
 impl Gate {
+    /// The gate of clients' requests.
     pub(crate) fn new(shard: usize, limits: &GateLimits) -> Self {
+        let busy = counter!(telemetry::BUSY, "shard" => shard.to_string());
+        Self::counting(busy, limits)
+    }
+
+    /// The gate of what other nodes' guests say.
+    pub(crate) fn of_notes(shard: usize) -> Self {
+        let lost = counter!(telemetry::NOTES_LOST, "shard" => shard.to_string());
+        Self::counting(lost, &NOTES_MAX)
+    }
+
+    fn counting(busy: Counter, limits: &GateLimits) -> Self {
         let grains = limits.payload_in_flight_bytes_max.div_ceil(GRAIN_BYTES);
         let grains_max = usize::try_from(grains)
             .unwrap_or(usize::MAX)
@@ -63,7 +81,7 @@ impl Gate {
             grains: Arc::new(Semaphore::new(grains_max)),
             grains_max,
             orders: Arc::new(Semaphore::new(ORDERS_IN_FLIGHT_MAX)),
-            busy: Busy(counter!(telemetry::BUSY, "shard" => shard.to_string())),
+            busy: Busy(busy),
         }
     }
 

@@ -5,22 +5,22 @@
 //! service, a slot or a protocol.
 
 mod blocks;
-mod entries;
 mod gate;
+mod guests;
 mod put;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future::{join_all, try_join_all};
 use metrics::{Histogram, histogram};
 use ultrakv_cache::{ArenaId, BlockAddress};
 
-pub use entries::{EntryError, EntryFound, EntryOptions};
 pub(crate) use gate::{Gate, Permit};
 pub use put::{BlockPut, PutError, Stored};
 
 use crate::RequestError;
 use crate::clock::Deadline;
+use crate::guest::GuestFactory;
 use crate::placement::Placement;
 use crate::shard::{ArenaPurge, Arenas, ShardMsg, ShardPort, ShardReport};
 use crate::telemetry;
@@ -35,6 +35,7 @@ struct Inner {
     shards: Arc<[Arc<ShardPort>]>,
     placement: Placement,
     arenas: Arc<Arenas>,
+    guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
     seconds: Seconds,
 }
 
@@ -43,8 +44,6 @@ struct Seconds {
     match_prefix: Histogram,
     get: Histogram,
     put: Histogram,
-    entry_get: Histogram,
-    entry_put: Histogram,
 }
 
 /// The part of a request that goes to one shard.
@@ -59,20 +58,20 @@ impl CacheHandle {
         shards: Arc<[Arc<ShardPort>]>,
         placement: Placement,
         arenas: Arc<Arenas>,
+        guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
     ) -> Self {
         let seconds = |operation: &'static str| histogram!(telemetry::REQUEST_SECONDS, "operation" => operation);
         let seconds = Seconds {
             match_prefix: seconds("match_prefix"),
             get: seconds("get"),
             put: seconds("put"),
-            entry_get: seconds("entry_get"),
-            entry_put: seconds("entry_put"),
         };
         Self {
             inner: Arc::new(Inner {
                 shards,
                 placement,
                 arenas,
+                guests,
                 seconds,
             }),
         }
@@ -100,7 +99,7 @@ impl CacheHandle {
             .sum()
     }
 
-    /// Opens an arena for a domain's blocks and entries. It takes up nothing until it is used.
+    /// Opens an arena for a domain's blocks. It takes up nothing until it is used.
     #[must_use]
     pub fn open_arena(&self) -> ArenaId {
         self.inner.arenas.open()
@@ -125,17 +124,14 @@ impl CacheHandle {
                 Ok(purged) => Ok(purged),
                 // A life that ended took what it held along, and the next one finds the arena
                 // closed.
-                Err(unanswered) if unanswered.cause == RequestError::Stopped => {
-                    Ok(ArenaPurge::default())
-                }
-                Err(unanswered) => Err(unanswered.cause),
+                Err(RequestError::Stopped) => Ok(ArenaPurge::default()),
+                Err(cause) => Err(cause),
             }
         });
         let mut sum = ArenaPurge::default();
         for purged in join_all(purges).await {
             let purged = purged?;
             sum.blocks += purged.blocks;
-            sum.entries += purged.entries;
         }
         Ok(sum)
     }
@@ -147,8 +143,7 @@ impl CacheHandle {
     pub async fn stats(&self, deadline: Deadline) -> Result<Vec<ShardReport>, RequestError> {
         let reports = self.inner.shards.iter().map(|shard| async move {
             let permit = shard.gate.order()?;
-            let report = shard.ask(&permit, (), deadline, ShardMsg::Stats).await;
-            report.map_err(RequestError::from)
+            shard.ask(&permit, (), deadline, ShardMsg::Stats).await
         });
         try_join_all(reports).await
     }

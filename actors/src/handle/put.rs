@@ -112,7 +112,7 @@ impl CacheHandle {
         let reserved = shard
             .ask(&permit, Box::new(block), deadline, ShardMsg::Reserve)
             .await;
-        let reserved = reserved.map_err(RequestError::from)?;
+        let reserved = reserved?;
         let reservation = match reserved {
             Reserved::Pages(reservation) => reservation,
             Reserved::Known => return Ok(Stored::Known),

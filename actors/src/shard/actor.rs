@@ -8,13 +8,11 @@ use std::sync::atomic::Ordering;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
-use ultrakv_cache::{Effect, Event, ReservationId, ReserveBlock, Term};
+use ultrakv_cache::{BlockKey, Effect, Event, ReservationId, ReserveBlock, Term};
 
 use super::budget::{Excess, less_residue};
 use super::lease::{LentBlock, Reservation};
-use super::message::{
-    ArenaPurge, Ask, Committed, EntryWritten, Relief, Reserved, ShardMsg, Turn, Wanted,
-};
+use super::message::{ArenaPurge, Ask, Committed, Relief, Reserved, ShardMsg, Turn, Wanted};
 use super::port::Life;
 pub(crate) use super::state::ShardLink;
 use super::state::{ShardState, pages};
@@ -38,9 +36,10 @@ impl Actor for ShardActor {
         // The life before this one may still be giving its memory back.
         let memory = Arc::clone(&link.port.memory).lock_owned().await;
         let (life, end) = Life::new(boot_id, myself);
-        let state = ShardState::new(link, life, end, memory);
+        let mut state = ShardState::new(link, life, end, memory);
         // From here on messages are kept in the mailbox: whoever waits for this start may ask.
         state.link.port.begin(Arc::clone(&state.life));
+        state.visit(|_, _| {});
         Ok(state)
     }
 
@@ -51,17 +50,11 @@ impl Actor for ShardActor {
         state: &mut ShardState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ShardMsg::Match(ask) => answer(state, ask, |state, chain| {
-                match state.ask(|ticket| Event::Match {
-                    ticket,
-                    chain,
-                    lease: None,
-                }) {
-                    Effect::Matched { blocks, .. } => blocks,
-                    other => not_an_answer(&other),
-                }
-            }),
+            ShardMsg::Match(ask) => answer(state, ask, match_chain),
             ShardMsg::Get(ask) => answer(state, ask, get),
+            ShardMsg::Lease(_) | ShardMsg::List(_) | ShardMsg::Tell(_) => {
+                handle_list(state, message);
+            }
             ShardMsg::Reserve(ask) => answer(state, ask, reserve),
             ShardMsg::Commit {
                 reservation,
@@ -82,22 +75,20 @@ impl Actor for ShardActor {
                     other => not_an_answer(&other),
                 }
             }),
-            ShardMsg::Remove(ask) => answer(state, ask, |state, keys| {
-                match state.ask(|ticket| Event::Remove { ticket, keys }) {
-                    Effect::Removed { blocks, .. } => blocks,
-                    other => not_an_answer(&other),
-                }
-            }),
+            ShardMsg::Remove(ask) => answer(state, ask, remove),
             ShardMsg::Purge(ask) => answer(state, ask, |state, arena| {
                 match state.ask(|ticket| Event::Purge { ticket, arena }) {
-                    Effect::Purged {
-                        blocks, entries, ..
-                    } => ArenaPurge { blocks, entries },
+                    Effect::Purged { blocks, .. } => ArenaPurge { blocks },
                     other => not_an_answer(&other),
                 }
             }),
-            ShardMsg::EntryGet(_) | ShardMsg::EntryPut(_) | ShardMsg::EntryDelete(_) => {
-                handle_entry(state, message);
+            ShardMsg::Guest => {
+                let messages = state.life.take_inbox();
+                state.visit(|guest, world| guest.handle(messages, world));
+            }
+            ShardMsg::GuestTick => {
+                state.is_ticking = false;
+                state.visit(|guest, world| guest.tick(world));
             }
             ShardMsg::Evict(ask) => answer(state, ask, |state, turn| {
                 state.has_turn = true;
@@ -144,6 +135,32 @@ fn not_an_answer(effect: &Effect) -> ! {
     unreachable!("{effect:?} does not answer what the shard was asked")
 }
 
+fn match_chain(state: &mut ShardState, chain: Vec<BlockKey>) -> usize {
+    match state.ask(|ticket| Event::Match {
+        ticket,
+        chain,
+        lease: None,
+    }) {
+        Effect::Matched { blocks, .. } => blocks,
+        other => not_an_answer(&other),
+    }
+}
+
+fn handle_list(state: &mut ShardState, message: ShardMsg) {
+    match message {
+        ShardMsg::Lease(ask) => answer(state, ask, |state, (arena, keys, ms)| {
+            state.lease(arena, keys, ms)
+        }),
+        ShardMsg::List(ask) => answer(state, ask, |state, (from, blocks_max)| {
+            state.list(from, blocks_max)
+        }),
+        ShardMsg::Tell(ask) => answer(state, ask, |state, (from, blocks_max)| {
+            state.tell(from, blocks_max)
+        }),
+        _ => {}
+    }
+}
+
 fn get(state: &mut ShardState, wanted: Wanted) -> Vec<Option<LentBlock>> {
     let effect = state.ask(|ticket| Event::Get {
         ticket,
@@ -157,6 +174,13 @@ fn get(state: &mut ShardState, wanted: Wanted) -> Vec<Option<LentBlock>> {
     };
     let lend = |lent: Option<_>| lent.and_then(|lent| state.lend(lent, wanted.arena));
     blocks.into_iter().map(lend).collect()
+}
+
+fn remove(state: &mut ShardState, keys: Vec<BlockKey>) -> u32 {
+    match state.ask(|ticket| Event::Remove { ticket, keys }) {
+        Effect::Removed { blocks, .. } => blocks,
+        other => not_an_answer(&other),
+    }
 }
 
 fn reserve(state: &mut ShardState, block: Box<ReserveBlock>) -> Reserved {
@@ -212,54 +236,14 @@ fn commit(
     let _ = reply.send(committed);
 }
 
-fn handle_entry(state: &mut ShardState, message: ShardMsg) {
-    match message {
-        ShardMsg::EntryGet(ask) => answer(state, ask, |state, (domain, key)| {
-            match state.ask(|ticket| Event::EntryGet {
-                ticket,
-                domain,
-                key,
-            }) {
-                Effect::Entry { found, .. } => found,
-                other => not_an_answer(&other),
-            }
-        }),
-        ShardMsg::EntryPut(ask) => {
-            answer(state, ask, |state, put| {
-                if !state.link.arenas.is_open(put.domain) {
-                    return Ok(EntryWritten::Purged);
-                }
-                match state.ask(|ticket| Event::EntryPut { ticket, put }) {
-                    Effect::EntryStored { version, .. } => Ok(EntryWritten::Stored { version }),
-                    Effect::EntryConflict { version, .. } => Ok(EntryWritten::Conflict { version }),
-                    Effect::EntryRefused { why, .. } => Err(why),
-                    other => not_an_answer(&other),
-                }
-            });
-        }
-        ShardMsg::EntryDelete(ask) => {
-            answer(state, ask, |state, (domain, key, only_if)| {
-                match state.ask(|ticket| Event::EntryDelete {
-                    ticket,
-                    domain,
-                    key,
-                    only_if,
-                }) {
-                    Effect::EntryDeleted { existed, .. } => EntryWritten::Deleted { existed },
-                    Effect::EntryConflict { version, .. } => EntryWritten::Conflict { version },
-                    other => not_an_answer(&other),
-                }
-            })
-        }
-        _ => {}
-    }
-}
-
 /// Lets time pass, gives back what an earlier life's readers have left, and frees one batch.
 fn evict(state: &mut ShardState, turn: Turn) -> Relief {
     #[cfg(test)]
     state.link.port.turns.fetch_add(1, Ordering::SeqCst);
     state.feed(Event::Tick);
+    if !turn.begun {
+        state.visit(|guest, world| guest.tick(world));
+    }
 
     let port = &state.link.port;
     let budget = less_residue(port.plan.config.budget, port.residue_bytes());

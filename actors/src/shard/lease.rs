@@ -46,19 +46,28 @@ impl Drop for Loan {
 #[derive(Debug)]
 pub(crate) struct LentBlock {
     header: BlockHeader,
+    ttl_ms: Option<u64>,
     loan: Loan,
 }
 
 impl LentBlock {
-    pub(crate) fn new(header: BlockHeader, loan: Loan) -> Self {
-        Self { header, loan }
+    pub(crate) fn new(header: BlockHeader, ttl_ms: Option<u64>, loan: Loan) -> Self {
+        Self {
+            header,
+            ttl_ms,
+            loan,
+        }
     }
 
     /// The block as its reader sees it. Pages in one piece are shown as they lie, and the loan
     /// lasts until the last clone of the payload is dropped; pages in several are copied together,
     /// on the caller's task, and the loan ends here.
     pub(crate) fn open(self) -> Result<Option<LeasedBlock>, TierError> {
-        let Self { header, loan } = self;
+        let Self {
+            header,
+            ttl_ms,
+            loan,
+        } = self;
         let Some(claim) = &loan.claim else {
             return Ok(None);
         };
@@ -68,7 +77,11 @@ impl LentBlock {
         } else {
             bytes
         };
-        Ok(Some(LeasedBlock { header, payload }))
+        Ok(Some(LeasedBlock {
+            header,
+            payload,
+            ttl_ms,
+        }))
     }
 }
 
@@ -95,6 +108,8 @@ pub struct LeasedBlock {
     pub header: BlockHeader,
     /// The block's bytes: `[layer][K, V][head][token][dim]`, little-endian.
     pub payload: Bytes,
+    /// Milliseconds it had left when it was lent; none for no limit. A copy of it must not outlive it.
+    pub ttl_ms: Option<u64>,
 }
 
 impl AsRef<[u8]> for LeasedBlock {

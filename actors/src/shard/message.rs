@@ -5,15 +5,14 @@
 
 use tokio::sync::oneshot;
 use ultrakv_cache::{
-    ArenaId, BlockKey, EntryPut, EntryRead, EntryRefusal, OnlyIf, Pin, PinOutcome, PutRefusal,
-    ReservationId, ReserveBlock,
+    ArenaId, BlockKey, Listed, Pin, PinOutcome, PutRefusal, ReservationId, ReserveBlock,
 };
 
 use super::lease::{LentBlock, Reservation};
 use super::report::ShardReport;
-use crate::RequestError;
 use crate::clock::Deadline;
 use crate::handle::Permit;
+use crate::{BootId, RequestError};
 
 /// A question, until when it is worth answering, where to, and the right to wait.
 pub(crate) struct Ask<Q, A> {
@@ -30,6 +29,12 @@ pub(crate) enum ShardMsg {
     Match(Ask<Vec<BlockKey>, usize>),
     /// Lend blocks.
     Get(Ask<Wanted, Vec<Option<LentBlock>>>),
+    /// Keep blocks until a time is over; which are there?
+    Lease(Ask<(ArenaId, Vec<BlockKey>, u32), Vec<bool>>),
+    /// What is here, from a number on, so many at most?
+    List(Ask<(u32, u32), BlockPage>),
+    /// Tell the watcher what is here, from a number on, so many at most.
+    Tell(Ask<(u32, u32), BlockPage>),
     /// Give pages to fill.
     Reserve(Ask<Box<ReserveBlock>, Reserved>),
     /// The pages are filled. Without a deadline of its own: the work is done.
@@ -49,12 +54,10 @@ pub(crate) enum ShardMsg {
     Remove(Ask<Vec<BlockKey>, u32>),
     /// Drop a domain. From the membership actor, which asks for one at a time.
     Purge(Ask<ArenaId, ArenaPurge>),
-    /// Read an entry.
-    EntryGet(Ask<(ArenaId, Box<[u8]>), Option<EntryRead>>),
-    /// Write an entry.
-    EntryPut(Ask<EntryPut, Result<EntryWritten, EntryRefusal>>),
-    /// Delete an entry.
-    EntryDelete(Ask<(ArenaId, Box<[u8]>, OnlyIf), EntryWritten>),
+    /// There is something in the guest's inbox, or to look at. At most one at a time.
+    Guest,
+    /// A restless guest's time has passed. At most one at a time.
+    GuestTick,
     /// Let time pass, and free some room. From the eviction actor, which waits for the answer.
     Evict(Ask<Turn, Relief>),
     /// Report.
@@ -68,6 +71,17 @@ pub(crate) enum ShardMsg {
 }
 
 impl ractor::Message for ShardMsg {}
+
+/// Some of the blocks of one life of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPage {
+    /// The life that was asked.
+    pub life: BootId,
+    /// Blocks that can be read.
+    pub blocks: Vec<Listed>,
+    /// Where to go on, none at the end.
+    pub next: Option<u32>,
+}
 
 /// Blocks that a reader wants.
 pub(crate) struct Wanted {
@@ -100,26 +114,11 @@ pub(crate) enum Committed {
     Refused(PutRefusal),
 }
 
-/// What became of an entry's write or deletion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryWritten {
-    /// Written, at this version.
-    Stored { version: u64 },
-    /// Deleted, or there was nothing.
-    Deleted { existed: bool },
-    /// Not written: its domain was purged.
-    Purged,
-    /// The condition does not hold; this version is stored.
-    Conflict { version: Option<u64> },
-}
-
 /// What a purge dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaPurge {
     /// Blocks that were visible.
     pub blocks: u64,
-    /// Entries that were.
-    pub entries: u64,
 }
 
 /// One turn of eviction.

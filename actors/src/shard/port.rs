@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ use super::message::{Ask, ShardMsg};
 use super::meters::NotAdmitted;
 use crate::clock::{Clock, Deadline};
 use crate::device::{Device, Region, TierError};
+use crate::guest::GuestMessage;
 use crate::handle::{Gate, Permit};
 use crate::plan::ShardPlan;
 use crate::telemetry;
@@ -28,6 +30,8 @@ pub(crate) struct ShardPort {
     pub(crate) plan: ShardPlan,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) gate: Gate,
+    /// The gate of what other nodes' guests say.
+    pub(crate) notes: Gate,
     pub(crate) clock: Clock,
     /// Whoever holds this owns the shard's memory: a new life waits until the last one's arenas
     /// are given back, so that two lives never fill one budget.
@@ -53,20 +57,10 @@ pub(crate) struct Life {
     /// Leases whose readers are done. At most one message says that there are some, so the mailbox
     /// grows by one; the list is as long as the leases that were handed out, at most.
     released: Mutex<Vec<LeaseId>>,
-}
-
-/// A request that got no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unanswered {
-    pub(crate) cause: RequestError,
-    /// Whether it may have been carried out all the same.
-    pub(crate) sent: bool,
-}
-
-impl From<Unanswered> for RequestError {
-    fn from(unanswered: Unanswered) -> Self {
-        unanswered.cause
-    }
+    /// What waits for the guest, as much as permits allow; none once the life is over.
+    inbox: Mutex<Option<Vec<GuestMessage>>>,
+    /// A wake is on its way to the guest.
+    is_woken: AtomicBool,
 }
 
 impl ShardPort {
@@ -79,6 +73,7 @@ impl ShardPort {
         Self {
             index,
             gate: Gate::new(index, &plan.gate),
+            notes: Gate::of_notes(index),
             plan,
             device,
             clock,
@@ -136,11 +131,10 @@ impl ShardPort {
         question: Q,
         deadline: Deadline,
         message: impl FnOnce(Ask<Q, A>) -> ShardMsg,
-    ) -> Result<A, Unanswered> {
-        let unsent = |cause| Unanswered { cause, sent: false };
-        let life = self.life().map_err(unsent)?;
+    ) -> Result<A, RequestError> {
+        let life = self.life()?;
         if deadline.passed(self.clock.now()) {
-            return Err(unsent(RequestError::Deadline));
+            return Err(RequestError::Deadline);
         }
         let (reply, answer) = oneshot::channel();
         let ask = Ask {
@@ -149,13 +143,8 @@ impl ShardPort {
             permit: permit.clone(),
             reply,
         };
-        life.send(message(ask)).map_err(unsent)?;
-        match self.answer(&life, answer, deadline).await {
-            Ok(Ok(answer)) => Ok(answer),
-            // The shard says that it did not begin.
-            Ok(Err(cause)) => Err(unsent(cause)),
-            Err(cause) => Err(Unanswered { cause, sent: true }),
-        }
+        life.send(message(ask))?;
+        self.answer(&life, answer, deadline).await?
     }
 
     /// Waits for an answer, the end of the life that owes it, or the deadline: whichever is first.
@@ -190,6 +179,8 @@ impl Life {
             actor,
             over,
             released: Mutex::default(),
+            inbox: Mutex::new(Some(Vec::new())),
+            is_woken: AtomicBool::new(false),
         };
         (Arc::new(life), end)
     }
@@ -199,6 +190,44 @@ impl Life {
         self.actor
             .send_message(message)
             .map_err(|_| RequestError::Stopped)
+    }
+
+    /// Sends a message to itself after a while.
+    pub(crate) fn send_after(&self, after: Duration, message: fn() -> ShardMsg) {
+        // The timer ends by itself, at the latest when it finds the actor gone.
+        drop(self.actor.send_after(after, message));
+    }
+
+    /// Puts a message into the guest's inbox, and wakes it.
+    pub(crate) fn put_in(&self, message: GuestMessage) -> Result<(), RequestError> {
+        match &mut *self.inbox.lock() {
+            Some(inbox) => inbox.push(message),
+            None => return Err(RequestError::Stopped),
+        }
+        self.wake_guest();
+        Ok(())
+    }
+
+    /// Has the guest take a turn.
+    pub(crate) fn wake_guest(&self) {
+        if !self.is_woken.swap(true, Ordering::SeqCst) {
+            // A life that is over has no guest to wake.
+            let _ = self.send(ShardMsg::Guest);
+        }
+    }
+
+    /// Takes what waits for the guest. From here on another wake may come.
+    pub(crate) fn take_inbox(&self) -> Vec<GuestMessage> {
+        self.is_woken.store(false, Ordering::SeqCst);
+        let mut inbox = self.inbox.lock();
+        inbox.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Ends the inbox, and drops what is in it: its senders learn that nobody will answer.
+    pub(crate) fn close_inbox(&self) {
+        // Taken out first: what is dropped may be anything, and must not find the lock held.
+        let left = self.inbox.lock().take();
+        drop(left);
     }
 
     /// Notes that a reader is done. Never waits and is never lost: the list is drained by the

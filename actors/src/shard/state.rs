@@ -4,23 +4,31 @@
 //! never touch a payload.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{OwnedMutexGuard, watch};
 use ultrakv_cache::{
-    ArenaId, Budget, Effect, Event, Extents, Lent, PageRange, Shard, ShardConfig, Ticket,
+    ArenaId, BlockKey, Budget, Effect, Event, Extents, Lent, ListPage, PageRange, Shard,
+    ShardConfig, Term, Ticket,
 };
 
 use super::arenas::Arenas;
 use super::budget::less_residue;
 use super::lease::{LentBlock, Loan};
+use super::message::{BlockPage, ShardMsg};
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
 use super::report::ShardReport;
 use crate::BlockWatcher;
 use crate::device::{Claim, Pages, Region, TierError};
 use crate::eviction::EvictionPort;
+use crate::guest::{GuestFactory, GuestWorld, ShardGuest};
+
+/// How often a restless guest is ticked: what it waits for are answers of other nodes, some hundred microseconds away, and it
+/// repeats what was lost no sooner than after twice this.
+const GUEST_TICK: Duration = Duration::from_millis(10);
 
 /// What every life of a shard is given; outlives them all.
 #[derive(Clone)]
@@ -29,6 +37,8 @@ pub(crate) struct ShardLink {
     pub(crate) arenas: Arc<Arenas>,
     pub(crate) eviction: Arc<EvictionPort>,
     pub(crate) watcher: Option<Arc<dyn BlockWatcher>>,
+    /// Who makes guests, once they are admitted.
+    pub(crate) guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
 }
 
 /// One life of a shard.
@@ -42,6 +52,9 @@ pub(crate) struct ShardState {
     /// The eviction actor is looking at this shard: it need not be told of pressure. Were it told, a shard in which nothing
     /// can go would have it come back at once, for ever.
     pub(super) has_turn: bool,
+    /// A tick is on its way to the guest.
+    pub(super) is_ticking: bool,
+    guest: Option<Box<dyn ShardGuest>>,
     regions: BTreeMap<ArenaId, Arc<Region>>,
     effects: Vec<Effect>,
     last_ticket: u64,
@@ -71,6 +84,8 @@ impl ShardState {
             budget,
             meters,
             has_turn: false,
+            is_ticking: false,
+            guest: None,
             regions: BTreeMap::new(),
             effects: Vec::new(),
             last_ticket: 0,
@@ -96,6 +111,36 @@ impl ShardState {
         let now = self.link.port.clock.now();
         let mut effects = std::mem::take(&mut self.effects);
         self.shard.handle(event, now, &mut effects);
+        self.carry_out(effects)
+    }
+
+    /// Gives the guest a turn; one that is not there yet begins, if guests are admitted.
+    pub(super) fn visit(&mut self, turn: impl FnOnce(&mut dyn ShardGuest, &mut GuestWorld<'_>)) {
+        let (shard, life) = (self.link.port.index, self.life.boot_id);
+        if self.guest.is_none() {
+            let factory = self.link.guests.get();
+            self.guest = factory.map(|factory| factory.begin(shard, life));
+        }
+        let Some(guest) = &mut self.guest else {
+            return;
+        };
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut world = GuestWorld {
+            now: self.link.port.clock.now(),
+            shard,
+            life,
+            entries: self.shard.entries(&mut effects),
+        };
+        turn(&mut **guest, &mut world);
+        if guest.is_restless() && !self.is_ticking {
+            self.is_ticking = true;
+            self.life.send_after(GUEST_TICK, || ShardMsg::GuestTick);
+        }
+        self.carry_out(effects);
+    }
+
+    /// Carries effects out, in order, and gives the one that is an answer.
+    fn carry_out(&mut self, mut effects: Vec<Effect>) -> Option<Effect> {
         let mut answer = None;
         for effect in effects.drain(..) {
             match effect {
@@ -107,9 +152,9 @@ impl ShardState {
                         watcher.appeared(self.link.port.index, &key, &run);
                     }
                 }
-                Effect::Vanished { key, run } => {
+                Effect::Vanished { key, slot } => {
                     if let Some(watcher) = &self.link.watcher {
-                        watcher.vanished(self.link.port.index, &key, run.as_ref());
+                        watcher.vanished(self.link.port.index, &key, slot);
                     }
                 }
                 Effect::Matched { .. }
@@ -122,12 +167,8 @@ impl ShardState {
                 | Effect::Pinned { .. }
                 | Effect::Removed { .. }
                 | Effect::Purged { .. }
-                | Effect::Entry { .. }
-                | Effect::EntryStored { .. }
-                | Effect::EntryConflict { .. }
-                | Effect::EntryRefused { .. }
-                | Effect::EntryDeleted { .. }
                 | Effect::Evicted { .. }
+                | Effect::Listed { .. }
                 | Effect::Resized { .. } => answer = Some(effect),
             }
         }
@@ -191,7 +232,60 @@ impl ShardState {
         }
         let claim = Claim::read(self.region(lent.arena), pages(&lent.extents));
         let loan = Loan::new(lent.lease, Arc::clone(&self.life), claim);
-        Some(LentBlock::new(lent.header, loan))
+        Some(LentBlock::new(lent.header, lent.ttl_ms, loan))
+    }
+
+    /// Tells the watcher of blocks from a number on, within this turn: nothing that it is told later can come before.
+    pub(super) fn tell(&mut self, from: u32, blocks_max: u32) -> BlockPage {
+        let page = self.list(from, blocks_max);
+        if let Some(watcher) = &self.link.watcher {
+            for block in &page.blocks {
+                watcher.listed(self.link.port.index, &block.key, block.slot);
+            }
+        }
+        page
+    }
+
+    /// Blocks from a number on.
+    ///
+    /// # Panics
+    /// As [`ShardState::ask`].
+    pub(super) fn list(&mut self, from: u32, blocks_max: u32) -> BlockPage {
+        let effect = self.ask(|ticket| Event::List {
+            ticket,
+            page: ListPage { from, blocks_max },
+        });
+        let Effect::Listed { blocks, next, .. } = effect else {
+            unreachable!("{effect:?} is no list of blocks")
+        };
+        BlockPage {
+            life: self.life.boot_id,
+            blocks,
+            next,
+        }
+    }
+
+    /// Leases blocks of an arena until a time is over, whatever becomes of who asked; tells which there are.
+    pub(super) fn lease(&mut self, arena: ArenaId, keys: Vec<BlockKey>, ms: u32) -> Vec<bool> {
+        let effect = self.ask(|ticket| Event::Get {
+            ticket,
+            keys,
+            leading_only: false,
+            // Nobody touches the pages through such a lease, so time may end it.
+            term: Term::Timed { ms },
+        });
+        let Effect::Lent { blocks, .. } = effect else {
+            unreachable!("{effect:?} is no loan of blocks")
+        };
+        let mut held = Vec::with_capacity(blocks.len());
+        for lent in blocks {
+            let is_theirs = lent.as_ref().is_some_and(|lent| lent.arena == arena);
+            if let Some(lent) = lent.filter(|_| !is_theirs) {
+                self.feed(Event::Release { lease: lent.lease });
+            }
+            held.push(is_theirs);
+        }
+        held
     }
 
     pub(super) fn report(&self) -> ShardReport {
@@ -215,8 +309,9 @@ impl ShardState {
 }
 
 impl Drop for ShardState {
-    /// However this life ends, its pages go, save those that are being read.
+    /// However this life ends, its guest hears no more, and its pages go, save those that are being read.
     fn drop(&mut self) {
+        self.life.close_inbox();
         for region in std::mem::take(&mut self.regions).into_values() {
             self.link.port.retire(&region);
         }

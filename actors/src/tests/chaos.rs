@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
-use crate::{ActorInfo, ActorState, EntryError, EntryOptions, RequestError, StopReason};
+use crate::{ActorInfo, ActorState, RequestError, StopReason};
 
 const BUDGET: u64 = 4 << 20;
 
@@ -104,17 +104,10 @@ async fn turn(rig: &Rig, chain: &[BlockAddress]) -> Result<(), RequestError> {
         .await?;
 
     let key = chain[0].key.as_bytes();
-    let options = EntryOptions::cached(Some(1000));
-    let value = Bytes::copy_from_slice(key);
-    match rig
-        .cache
-        .entry_put(&rig.domain, key, value, options, rig.deadline())
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(EntryError::Request(error) | EntryError::OutcomeUnknown(error)) => Err(error),
-        Err(other) => panic!("{other}"),
-    }
+    rig.shelve(key, Bytes::copy_from_slice(key)).await?;
+    let found = rig.shelved(key).await?;
+    assert!(found.is_none_or(|value| *value == *key), "wrong bytes");
+    Ok(())
 }
 
 fn restarts(tree: &[ActorInfo], path: &str) -> u64 {

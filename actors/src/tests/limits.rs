@@ -6,7 +6,7 @@ use futures::future::join_all;
 use ultrakv_cache::PutRefusal;
 
 use super::*;
-use crate::{EntryError, EntryOptions, RequestError};
+use crate::RequestError;
 
 #[tokio::test]
 async fn the_request_over_the_limit_is_busy_at_once_and_nobody_waits_for_good() {
@@ -60,22 +60,14 @@ async fn a_deadline_ends_every_kind_of_request_and_leaves_nothing_behind() {
     let soon = rig.node.clock().deadline(Duration::from_millis(20));
     let late = RequestError::Deadline;
 
-    let (matched, got, put, entry, unknown) = tokio::join!(
+    let (matched, got, put) = tokio::join!(
         cache.match_prefix(domain, &chain, soon),
         cache.get(domain, &chain, soon),
         cache.put(domain, block(&chain[1], None), soon),
-        cache.entry_get(domain, b"key", soon),
-        cache.entry_put(domain, b"key", Bytes::new(), EntryOptions::kept(None), soon),
     );
     assert_eq!(matched, Err(late));
     assert_eq!(got.unwrap_err(), late);
     assert_eq!(put, Err(PutError::Request(late)));
-    assert_eq!(entry, Err(EntryError::Request(late)));
-    // A write that was sent may have been carried out, for all its caller can know.
-    assert_eq!(unknown, Err(EntryError::OutcomeUnknown(late)));
-    // One whose time was up before was not sent, and says so.
-    let put = cache.entry_put(domain, b"key", Bytes::new(), EntryOptions::kept(None), soon);
-    assert_eq!(put.await, Err(EntryError::Request(late)));
 
     drop(stall);
     rig.until_at_rest().await;
@@ -195,7 +187,6 @@ async fn requests_dropped_at_any_await_leave_nothing_behind() {
             let (cache, domain, deadline) = (&rig.cache, &rig.domain, rig.deadline());
             let name = round.to_le_bytes();
             let new = rig.chain(1000 + round * 10 + polls, 1);
-            let cached = EntryOptions::cached(None);
             let value = Bytes::from_static(b"value");
             // The answers do not matter here, nor does that they are answers.
             let ask: [futures::future::BoxFuture<'_, bool>; 7] = [
@@ -209,11 +200,8 @@ async fn requests_dropped_at_any_await_leave_nothing_behind() {
                 }),
                 Box::pin(async { cache.pin(domain, &chain, Pin::Soft, deadline).await.is_ok() }),
                 Box::pin(async { cache.remove(domain, &new, deadline).await.is_ok() }),
-                Box::pin(async {
-                    let put = cache.entry_put(domain, &name, value, cached, deadline);
-                    put.await.is_ok()
-                }),
-                Box::pin(async { cache.entry_get(domain, &name, deadline).await.is_ok() }),
+                Box::pin(async { rig.shelve(&name, value).await.is_ok() }),
+                Box::pin(async { rig.shelved(&name).await.is_ok() }),
             ];
             for (request, ended) in ask.into_iter().zip(&mut ended) {
                 *ended += u32::from(drop_after(polls, request).await);

@@ -3,7 +3,7 @@
 mod blocks;
 mod budgets;
 mod chaos;
-mod entries;
+mod guests;
 mod limits;
 mod watcher;
 
@@ -36,6 +36,7 @@ const BLOCK_BYTES: u64 = 8192;
 struct Rig {
     node: Node,
     cache: CacheHandle,
+    shelves: std::sync::Arc<guests::Shelves>,
     domain: Domain,
     space: KeySpace,
 }
@@ -56,6 +57,7 @@ impl Rig {
         let domain = new_domain(&cache, 1);
         Self {
             space: space(&domain),
+            shelves: guests::admit(&cache),
             cache,
             domain,
             node,

@@ -12,6 +12,7 @@ struct Told {
     /// Shard and run of every block that is there.
     blocks: BTreeMap<ultrakv_cache::BlockKey, (usize, ultrakv_cache::BlockKey)>,
     vanished: u64,
+    listed: std::collections::BTreeSet<ultrakv_cache::BlockKey>,
 }
 
 #[derive(Debug, Default)]
@@ -29,17 +30,19 @@ impl BlockWatcher for Watcher {
         assert_eq!(before, None);
     }
 
-    fn vanished(
-        &self,
-        shard: usize,
-        key: &ultrakv_cache::BlockKey,
-        run: Option<&ultrakv_cache::BlockKey>,
-    ) {
+    fn vanished(&self, shard: usize, key: &ultrakv_cache::BlockKey, slot: u16) {
         let mut told = self.0.lock().unwrap();
         let (at, of) = told.blocks.remove(key).unwrap();
         assert_eq!(at, shard);
-        assert!(run.is_none_or(|run| *run == of));
+        assert_eq!(slot, of.slot());
         told.vanished += 1;
+    }
+
+    fn listed(&self, shard: usize, key: &ultrakv_cache::BlockKey, slot: u16) {
+        let mut told = self.0.lock().unwrap();
+        let (at, of) = told.blocks[key];
+        assert_eq!((at, slot), (shard, of.slot()));
+        assert!(told.listed.insert(*key), "listed twice");
     }
 }
 
@@ -70,6 +73,22 @@ async fn a_watcher_knows_what_the_shards_hold() {
         watcher.0.lock().unwrap().vanished > 0,
         "nothing was evicted"
     );
+
+    for shard in 0..2 {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let page = rig.cache.tell_blocks(shard, at, 3, rig.deadline()).await;
+            let page = page.unwrap();
+            let again = rig.cache.list_blocks(shard, at, 3, rig.deadline()).await;
+            assert_eq!(again, Ok(page.clone()));
+            assert!(page.blocks.len() <= 3);
+            from = page.next;
+        }
+    }
+    {
+        let told = watcher.0.lock().unwrap();
+        assert!(told.listed.iter().eq(told.blocks.keys()));
+    }
 
     let removed = [chains[7][3], chains[7][19]];
     let removed = rig

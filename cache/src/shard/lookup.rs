@@ -73,6 +73,7 @@ impl Shard {
                 Some(Lent {
                     header: record.header(),
                     arena: self.regions[record.arena].id,
+                    ttl_ms: self.ttl_ms(record.expires()),
                     extents: self.table.extents(id, self.config.page_bytes),
                     lease: self.leases.open(Claims::One(claim), until),
                 })

@@ -7,7 +7,6 @@ use crate::effect::Effect;
 use crate::entry::EntryId;
 use crate::event::{Pin, Ticket};
 use crate::forest::BlockId;
-use crate::key::{BlockKey, PLACEMENT_RUN_BLOCKS};
 use crate::lease::Holding;
 use crate::policy::Policy;
 use crate::shard::rank_of;
@@ -125,8 +124,8 @@ impl Shard {
         let extents = self.table.extents(id, self.config.page_bytes);
         let heir = self.forest.parent(id);
         if self.config.tells_changes {
-            let (key, run) = (*self.forest.key(id), self.run_of(id));
-            self.changes.push(Effect::Vanished { key, run });
+            let (key, slot) = (*self.forest.key(id), record.slot);
+            self.changes.push(Effect::Vanished { key, slot });
         }
         if is_evicted {
             self.policy.evict(id, heir);
@@ -167,18 +166,6 @@ impl Shard {
         }
     }
 
-    /// The first block of a block's run, found through the blocks between.
-    fn run_of(&self, id: BlockId) -> Option<BlockKey> {
-        let mut at = id;
-        for _ in 0..PLACEMENT_RUN_BLOCKS {
-            if self.table.records[at.0].is_head() {
-                return Some(*self.forest.key(at));
-            }
-            at = self.forest.parent(at)?;
-        }
-        None
-    }
-
     /// Gives the pages of one block back.
     pub(super) fn free(&mut self, arena: u16, extents: &Extents, tokens: u32) {
         self.usage.bytes -= self.bytes_of(extents);
@@ -191,7 +178,8 @@ impl Shard {
     }
 
     pub(super) fn drop_entry(&mut self, id: EntryId) -> u64 {
-        let bytes = self.entries.remove(id).map_or(0, |entry| entry.bytes());
+        let bytes = self.entries.bytes_of(id);
+        self.entries.remove(id);
         self.usage.bytes -= bytes;
         self.usage.entry_bytes -= bytes;
         bytes

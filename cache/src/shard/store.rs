@@ -236,6 +236,7 @@ impl Shard {
             arena: *arena,
             pin: block.retain.pin,
             expires: (expires < NEVER).then_some(expires),
+            slot: block.run.slot(),
             is_head: block.run == block.key,
         };
         self.table.put(id, &new);

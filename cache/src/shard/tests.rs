@@ -1,12 +1,12 @@
 //! Tests of the shard: walks through its contract for `blocks`, `entries` and `limits`, arbitrary events against a naive model in `random`, eviction order
 //! against a model that touches every ancestor in `order`, and the checker of everything the tables must agree on.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::block::BlockHeader;
-use crate::effect::{EntryRefusal, Lent, PinOutcome, PutRefusal};
-use crate::event::{
-    ArenaId, EntryClass, EntryPut, LeaseId, OnlyIf, ReservationId, ReserveBlock, Retain, Ticket,
-};
+use crate::effect::{Lent, PinOutcome, PutRefusal};
+use crate::event::{ArenaId, LeaseId, ReservationId, ReserveBlock, Retain, Ticket};
 use crate::layout::BlockLayout;
 
 mod blocks;

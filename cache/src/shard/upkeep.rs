@@ -47,11 +47,6 @@ impl Shard {
     }
 
     pub(super) fn purge(&mut self, ticket: Ticket, arena: ArenaId) -> Effect {
-        let bytes = self.entries.bytes();
-        let entries = self.entries.purge(arena);
-        let purged_bytes = bytes - self.entries.bytes();
-        self.usage.bytes -= purged_bytes;
-        self.usage.entry_bytes -= purged_bytes;
         let mut blocks = 0;
         if let Some(slot) = self.regions.slot(arena) {
             self.reservations.doom(slot);
@@ -69,11 +64,7 @@ impl Shard {
             }
             self.sweep(PURGE_STEP);
         }
-        Effect::Purged {
-            ticket,
-            blocks,
-            entries,
-        }
+        Effect::Purged { ticket, blocks }
     }
 
     /// Looks at the next `steps` blocks and drops those whose time is over or whose domain is being purged.

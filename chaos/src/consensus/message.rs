@@ -110,6 +110,17 @@ pub struct Persisted<C> {
     pub(super) log: Vec<Entry<C>>,
 }
 
+impl<C> Persisted<C> {
+    /// The commands of its log after an index, committed or not, with their indices.
+    #[must_use]
+    pub fn commands_after(&self, index: u64) -> Vec<(u64, &C)> {
+        let skipped = usize::try_from(index).unwrap_or(usize::MAX);
+        let entries = (index + 1..).zip(self.log.iter().skip(skipped));
+        let commands = entries.map(|(index, entry)| entry.command.as_ref().map(|it| (index, it)));
+        commands.flatten().collect()
+    }
+}
+
 /// What a member is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input<C> {

@@ -3,9 +3,12 @@
 //! Responsible for completeness (what it calls a contradiction is one) and for an end (a bound on the states it
 //! looks at). It must never know more than the calls of one key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Call, Op, Outcome};
+
+/// Stands for every value that no answer depends on: which of them it was makes no difference.
+const UNSEEN_VALUE: u64 = u64::MAX;
 
 /// States looked at before the search gives up.
 const STATES_MAX: usize = 1_000_000;
@@ -53,6 +56,7 @@ impl Progress {
 /// Looks for an order of `calls`, which are sorted by their beginnings.
 pub(super) fn search(calls: &[Call]) -> Verdict {
     let observed = observed(calls);
+    let needs = needs(calls);
     let mut memory: BTreeSet<Progress> = BTreeSet::new();
     let mut open = vec![Progress {
         placed: vec![0; calls.len().div_ceil(64)],
@@ -70,7 +74,7 @@ pub(super) fn search(calls: &[Call]) -> Verdict {
         if memory.len() > STATES_MAX {
             return Verdict::Undecided;
         }
-        branch(calls, &observed, &progress, &mut open);
+        branch(calls, (&observed, &needs), &progress, &mut open);
     }
     Verdict::Contradiction
 }
@@ -86,6 +90,22 @@ fn observed(calls: &[Call]) -> BTreeSet<u64> {
         _ => None,
     });
     seen.chain(expected).collect()
+}
+
+/// For each value the calls whose answers need it to be there. A value is written once: gone, it never comes back.
+fn needs(calls: &[Call]) -> BTreeMap<u64, Vec<usize>> {
+    let mut needs: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (at, call) in calls.iter().enumerate() {
+        let needed = match (call.op, call.outcome) {
+            (_, Outcome::Value(value)) => value,
+            (Op::CompareAndSet { expected, .. }, Outcome::Done) => expected,
+            _ => None,
+        };
+        if let Some(value) = needed {
+            needs.entry(value).or_default().push(at);
+        }
+    }
+    needs
 }
 
 fn known_all_placed(calls: &[Call], progress: &Progress) -> bool {
@@ -135,11 +155,34 @@ fn settle(calls: &[Call], progress: &mut Progress) {
     }
 }
 
+/// Of the known writes that may come next and that nobody saw, the one that ended first: whatever order begins with another
+/// of them is as good with the two exchanged.
+fn first_unseen(calls: &[Call], observed: &BTreeSet<u64>, progress: &Progress) -> Option<usize> {
+    let unseen = candidates(calls, progress).filter_map(|(at, call)| match call.op {
+        Op::Write(value) if !observed.contains(&value) => call.ended.map(|ended| (ended, at)),
+        _ => None,
+    });
+    unseen.min().map(|(_, at)| at)
+}
+
 /// Adds every state one changing call further; those by known calls end up on top.
-fn branch(calls: &[Call], observed: &BTreeSet<u64>, progress: &Progress, open: &mut Vec<Progress>) {
+fn branch(
+    calls: &[Call],
+    (observed, needs): (&BTreeSet<u64>, &BTreeMap<u64, Vec<usize>>),
+    progress: &Progress,
+    open: &mut Vec<Progress>,
+) {
     let mut known = Vec::new();
+    let needing = progress.value.and_then(|value| needs.get(&value));
+    let needing = needing.into_iter().flatten().copied();
+    let needing: Vec<usize> = needing.filter(|at| !progress.has(*at)).collect();
     let (mut removal, mut invisible) = (false, false);
+    let hasty = first_unseen(calls, observed, progress);
     for (at, call) in candidates(calls, progress) {
+        // Whoever still needs the value comes before it goes; the last of them may be what takes it.
+        if needing.iter().any(|needing| *needing != at) {
+            continue;
+        }
         let unknown = call.ended.is_none();
         let next = match (call.op, call.outcome) {
             (Op::CompareAndSet { expected, value }, Outcome::Done | Outcome::Unknown)
@@ -148,11 +191,16 @@ fn branch(calls: &[Call], observed: &BTreeSet<u64>, progress: &Progress, open: &
                 Some(value)
             }
             (Op::Write(value), Outcome::Done | Outcome::Unknown) if !progress.unseen => {
-                let alike = unknown && !observed.contains(&value);
-                if alike && std::mem::replace(&mut invisible, true) {
+                let alike = !observed.contains(&value);
+                let is_spare = if unknown {
+                    alike && std::mem::replace(&mut invisible, true)
+                } else {
+                    alike && hasty != Some(at)
+                };
+                if is_spare {
                     continue;
                 }
-                Some(value)
+                Some(if alike { UNSEEN_VALUE } else { value })
             }
             (Op::Delete, Outcome::Done) if !progress.unseen => None,
             (Op::Delete, Outcome::Unknown) if !progress.unseen && progress.value.is_some() => {

@@ -4,12 +4,13 @@
 //! that comes back can be judged. It must never know which faults are on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::http::{CallError, Door};
+use super::http::{Answer, CallError, Door};
 use super::record::{Recorder, WrongBytes};
 use crate::history::{Op, Outcome};
 use crate::rng::Rng;
@@ -38,7 +39,7 @@ pub struct HttpTraffic {
 
 impl HttpTraffic {
     fn entry_path(&self, key: u32) -> String {
-        format!("/v1/kv/entries/chaos-{:016x}-{key}", self.seed)
+        format!("/v1/kv/entries/{}", entry_name(self.seed, key))
     }
 
     /// An entry's value as text: the number, and a check over number, key and run.
@@ -91,8 +92,7 @@ impl Traffic for HttpTraffic {
             (Op::Read, _) => Outcome::Refused,
             (_, 200..=299) => Outcome::Done,
             (Op::CompareAndSet { .. }, 412) => Outcome::Conflict,
-            // Nothing was begun: bad request, no way in, too large, too many, no room.
-            (_, 400..=499 | 507) => Outcome::Refused,
+            (_, status) if is_certainly_not_done(status, &answer) => Outcome::Refused,
             _ => Outcome::Unknown,
         })
     }
@@ -114,6 +114,30 @@ impl Traffic for HttpTraffic {
     }
 }
 
+/// Whether a write that was answered so will never take effect: the door is held to its word.
+fn is_certainly_not_done(status: u16, answer: &Answer) -> bool {
+    match status {
+        // Bad request, no way in, too large, too many, no room.
+        400..=499 | 507 => true,
+        // "Come back later" is not "perhaps": that has a code of its own.
+        503 => {
+            let problem = serde_json::from_slice::<serde_json::Value>(&answer.body);
+            let code = problem
+                .ok()
+                .and_then(|problem| Some(problem.get("code")?.as_str()?.to_owned()));
+            code.is_some_and(|code| code != "outcome_unknown")
+                && answer.header("retry-after").is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The name of an entry in a run with this seed.
+#[must_use]
+pub fn entry_name(seed: u64, key: u32) -> String {
+    format!("chaos-{seed:016x}-{key}")
+}
+
 /// What the block of this name holds in a run with this seed.
 #[must_use]
 pub fn block_bytes(seed: u64, name: &str, length: usize) -> Vec<u8> {
@@ -133,10 +157,14 @@ pub struct Load {
     pub operations: u32,
     /// Entries that all clients contend for.
     pub keys: u32,
+    /// The number of the first of them.
+    pub first_key: u32,
     /// Blocks that each client writes and reads.
     pub blocks: u32,
     /// Bytes of a block.
     pub block_bytes: usize,
+    /// How long a client thinks between two operations; without it, load is all that this machine does.
+    pub think: Duration,
 }
 
 /// Runs the load to its end, or until `stop` is set, and records every answer.
@@ -164,6 +192,7 @@ fn one_client(
             return;
         };
         let key = u32::try_from(dice.below(u64::from(load.keys))).unwrap_or(0);
+        let key = load.first_key.saturating_add(key);
         let op = match dice.below(10) {
             0..5 => Op::Read,
             5..8 => Op::Write(record.fresh_value()),
@@ -175,6 +204,7 @@ fn one_client(
         };
         record.call(client, key, op, || door.entry(key, op));
         if load.blocks > 0 {
+            std::thread::sleep(load.think);
             let block = dice.below(u64::from(load.blocks));
             touch_block(
                 load,
@@ -183,31 +213,122 @@ fn one_client(
                 record,
             );
         }
+        std::thread::sleep(load.think);
     }
 }
 
 /// Reads a block and judges its bytes; stores it when it is not there.
 fn touch_block(load: Load, name: &str, door: &dyn Traffic, record: &Recorder) {
-    let expected = block_bytes(load.seed, name, load.block_bytes);
-    match door.block_get(name) {
-        Some(bytes) if bytes == expected => record.block(Ok(())),
-        Some(bytes) => {
-            let right = bytes
-                .iter()
-                .zip(&expected)
-                .take_while(|(is, should)| is == should)
-                .count();
-            record.block(Err(WrongBytes {
-                name: name.to_owned(),
-                what: format!(
-                    "{} of {} bytes, wrong from byte {right}",
-                    bytes.len(),
-                    expected.len()
-                ),
-            }));
+    match read_block(load.seed, name, load.block_bytes, door) {
+        Ok(true) => record.block(Ok(())),
+        Ok(false) => {
+            door.block_put(name, &block_bytes(load.seed, name, load.block_bytes));
         }
-        None => {
-            door.block_put(name, &expected);
+        Err(wrong) => record.block(Err(wrong)),
+    }
+}
+
+/// Reads a block and compares every byte; tells whether it was there.
+///
+/// # Errors
+/// When other bytes came than this name has in this run.
+pub fn read_block(
+    seed: u64,
+    name: &str,
+    length: usize,
+    door: &dyn Traffic,
+) -> Result<bool, WrongBytes> {
+    let Some(bytes) = door.block_get(name) else {
+        return Ok(false);
+    };
+    let expected = block_bytes(seed, name, length);
+    if bytes == expected {
+        return Ok(true);
+    }
+    let pairs = bytes.iter().zip(&expected);
+    let right = pairs.take_while(|(is, should)| is == should).count();
+    let (is, should) = (bytes.len(), expected.len());
+    Err(WrongBytes {
+        name: name.to_owned(),
+        what: format!("{is} of {should} bytes, wrong from byte {right}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, head: &str, body: &str) -> Answer {
+        Answer {
+            status,
+            head: head.to_owned(),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn only_what_the_door_calls_certain_is_certain() {
+        let rows = [
+            (400, "", "", true),
+            (429, "retry-after: 1", "", true),
+            (507, "", "", true),
+            (503, "retry-after: 1", r#"{"code":"slot_moved"}"#, true),
+            (
+                503,
+                "retry-after: 1",
+                r#"{"code":"outcome_unknown"}"#,
+                false,
+            ),
+            (503, "", r#"{"code":"slot_moved"}"#, false),
+            (503, "retry-after: 1", "torn", false),
+            (504, "retry-after: 1", r#"{"code":"deadline"}"#, false),
+            (500, "", "", false),
+        ];
+        for (status, head, body, certain) in rows {
+            let answer = answer(status, head, body);
+            assert_eq!(
+                is_certainly_not_done(status, &answer),
+                certain,
+                "{answer:?}"
+            );
+        }
+    }
+
+    /// A door that gives what it is told to.
+    struct Told(Option<Vec<u8>>);
+
+    impl Traffic for Told {
+        fn entry(&self, _: u32, _: Op) -> Result<Outcome, WrongBytes> {
+            Ok(Outcome::Refused)
+        }
+
+        fn block_put(&self, _: &str, _: &[u8]) -> bool {
+            true
+        }
+
+        fn block_get(&self, _: &str) -> Option<Vec<u8>> {
+            self.0.clone()
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_block_is_compared() {
+        let right = block_bytes(7, "name", 100);
+        assert_eq!(read_block(7, "name", 100, &Told(None)), Ok(false));
+        assert_eq!(
+            read_block(7, "name", 100, &Told(Some(right.clone()))),
+            Ok(true)
+        );
+        let mut flipped = right.clone();
+        flipped[99] ^= 1;
+        let wrong = read_block(7, "name", 100, &Told(Some(flipped))).unwrap_err();
+        assert!(wrong.what.contains("wrong from byte 99"), "{wrong}");
+        for other in [
+            block_bytes(8, "name", 100),
+            block_bytes(7, "mane", 100),
+            right[..99].to_vec(),
+        ] {
+            assert!(read_block(7, "name", 100, &Told(Some(other))).is_err());
         }
     }
 }

@@ -17,6 +17,7 @@ use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, bail};
+use ultrakv_tests::seat::Seat;
 
 use super::shell::run;
 
@@ -41,6 +42,13 @@ pub struct Host {
 }
 
 impl Host {
+    /// Where a node sits that runs on this host.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        let words = ["ip", "netns", "exec", &self.namespace];
+        Seat::at(self.address.into(), words.map(str::to_owned).to_vec())
+    }
+
     /// A command that runs `program` on this host. `ip netns exec` replaces itself, so the child's pid is the program's.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {

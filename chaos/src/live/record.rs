@@ -109,6 +109,13 @@ impl Recorder {
         }
     }
 
+    /// How many writes were acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        let history = self.history.lock();
+        history.count(|call| call.op != Op::Read && call.outcome == Outcome::Done)
+    }
+
     /// Judges everything.
     ///
     /// # Errors

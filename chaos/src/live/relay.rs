@@ -64,6 +64,33 @@ pub struct Counts {
     pub overflowed: u64,
 }
 
+impl Counts {
+    /// Adds what another relay did.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.delayed += other.delayed;
+        self.reordered += other.reordered;
+        self.duplicated += other.duplicated;
+        self.corrupted += other.corrupted;
+        self.lost += other.lost;
+        self.overflowed += other.overflowed;
+    }
+
+    /// What came on top of `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            passed: self.passed.saturating_sub(before.passed),
+            delayed: self.delayed.saturating_sub(before.delayed),
+            reordered: self.reordered.saturating_sub(before.reordered),
+            duplicated: self.duplicated.saturating_sub(before.duplicated),
+            corrupted: self.corrupted.saturating_sub(before.corrupted),
+            lost: self.lost.saturating_sub(before.lost),
+            overflowed: self.overflowed.saturating_sub(before.overflowed),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     passed: AtomicU64,

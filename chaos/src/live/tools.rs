@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ultrakv_actors::Clock;
+use ultrakv_tests::seat::Seat;
 
 use super::disk::SmallDisk;
 use super::faults::{Fault, Shape};
@@ -287,7 +288,7 @@ fn disk_full() -> Result<String> {
 
 fn process(_: u64) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    let mut node = Process::new("one", folder.path().to_owned(), None, "")?;
+    let mut node = Process::new("one", folder.path().to_owned(), Seat::loopback()?)?;
     node.start()?;
     node.pause()?;
     let paused = Door {
@@ -325,7 +326,7 @@ fn process(_: u64) -> Result<String> {
 
 fn load_and_record(seed: u64) -> Result<String> {
     let folder = tempfile::tempdir()?;
-    let mut node = Process::new("one", folder.path().to_owned(), None, "")?;
+    let mut node = Process::new("one", folder.path().to_owned(), Seat::loopback()?)?;
     node.start()?;
     let record = Recorder::new(&Clock::machine());
     let traffic = HttpTraffic {
@@ -338,8 +339,10 @@ fn load_and_record(seed: u64) -> Result<String> {
         clients: 4,
         operations: 60,
         keys: 3,
+        first_key: 0,
         blocks: 4,
         block_bytes: 10_000,
+        think: Duration::ZERO,
     };
     load::run(load, &doors, &record, &AtomicBool::new(false));
     let verdict = record.judge()?;

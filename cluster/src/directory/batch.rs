@@ -14,8 +14,8 @@ use super::key::{DirectoryKey, Form, Place};
 use super::life::Life;
 use crate::NodeId;
 
-/// The most bytes of one batch, which is one Raft entry.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of one batch, which is one Raft entry of 64 KiB together with its envelope.
+pub const BATCH_BYTES_MAX: usize = 63 * 1024;
 /// The most records of one batch.
 pub const BATCH_RECORDS_MAX: usize = (BATCH_BYTES_MAX - HEAD_BYTES) / RECORD_BYTES;
 

@@ -10,6 +10,7 @@ use super::life::{Life, LifeNumber, Lives};
 use super::partition::{Holder, Partition, Row};
 use super::table::Entry;
 use super::{Cell, Directory};
+use crate::NodeId;
 
 /// Blocks looked up under one lock, and the bits of [`RunHolder::held`]: a run has as many.
 const PIECE_BLOCKS: usize = ultrakv_cache::PLACEMENT_RUN_BLOCKS;
@@ -148,6 +149,20 @@ impl Directory {
 
     fn cell_of(&self, piece: &[BlockAddress]) -> Option<&Cell> {
         self.cells.get(usize::from(piece.first()?.slot()))
+    }
+
+    /// The nodes of which lives are known, in order.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let lives = self.lives.read();
+        let currents = lives.currents();
+        let mut nodes: Vec<NodeId> = currents
+            .filter_map(|(_, current)| lives.life(current.number))
+            .map(|life| life.node)
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
     }
 
     /// Who holds a block, in the order in which they reported it.

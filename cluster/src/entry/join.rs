@@ -241,14 +241,19 @@ impl Replica {
         }
     }
 
-    /// The owner no longer has what this copy needs.
+    /// The owner does not know this copy, and never asked Raft to add it: whole or not, it is worth nothing.
     pub(super) fn copy_void(&mut self, ask: u64, world: &mut World<'_>, effects: &mut Vec<Effect>) {
-        if let Role::Joining(joining) = &self.role
-            && joining.ask == ask
-            && !joining.is_whole
-        {
+        let Role::Joining(joining) = &self.role else {
+            return;
+        };
+        if joining.ask != ask && joining.copy != ask {
+            return;
+        }
+        if self.is_wanted {
             self.role = Role::Idle;
             self.start_joining(world, effects);
+        } else {
+            self.drop_copy(world);
         }
     }
 
@@ -304,7 +309,7 @@ impl Owner {
         as_of: Seq,
         now: Now,
     ) -> Admitted {
-        let places = self.joiners.len();
+        let (places, is_void) = (self.joiners.len(), self.is_void(from, ask));
         match self.joiners.get_mut(&from) {
             Some(joiner) if ask < joiner.ask || joiner.is_required => return Admitted::No,
             Some(joiner) if ask == joiner.ask || !is_first => {
@@ -313,7 +318,10 @@ impl Owner {
                 return Admitted::Yes;
             }
             Some(_) => {}
-            None if !is_first => return Admitted::Unknown,
+            None if !is_first || is_void => {
+                self.void(from, ask);
+                return Admitted::Unknown;
+            }
             None if places >= JOINERS_MAX => return Admitted::No,
             None => {}
         }

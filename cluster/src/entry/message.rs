@@ -83,11 +83,12 @@ pub enum Message {
         /// Whether nothing lies behind them.
         is_last: bool,
     },
-    /// Owner to joiner: writes it needs are no longer kept, or it is not known; begin again.
+    /// Owner to joiner: writes it needs are no longer kept, or it is not known; begin again. The copy was not, and will
+    /// not be, proposed to Raft.
     CopyVoid {
         /// The owner's epoch.
         epoch: Epoch,
-        /// The last question seen of it.
+        /// The last question seen of it, or the one that began the copy.
         ask: u64,
     },
 }

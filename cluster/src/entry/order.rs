@@ -1,14 +1,14 @@
 //! Writes: conditions are decided when a write gets its number, against all writes before it, and only the outcome is
 //! shipped. It must never know who else has them.
 
-use ultrakv_cache::{ENTRY_KEY_BYTES_MAX, Now, OnlyIf};
+use ultrakv_cache::Now;
 
 use super::list::Prepared;
 use super::message::Effect;
 use super::owner::{PARKED_MAX, Parked, Serving};
 use super::replica::{Replica, Role};
-use super::request::{Answer, Delay, Op, Refusal, Request};
-use super::types::{Change, Key, RECORD_BYTES_MAX, Record, Stored, Version};
+use super::request::{Answer, Delay, OnlyIf, Op, Refusal, Request};
+use super::types::{Change, Key, NAME_BYTES_MAX, RECORD_BYTES_MAX, Record, Stored, Version};
 use super::world::World;
 
 /// Entries whose time is over that one tick ends, at most.
@@ -95,7 +95,7 @@ impl Replica {
         if !world.tenure.is_held() {
             return Err(Delay::NoTenure.into());
         }
-        if key.name.len() > ENTRY_KEY_BYTES_MAX {
+        if key.name.len() > NAME_BYTES_MAX {
             return Err(Refusal::TooLarge.into());
         }
         let now = world.now;

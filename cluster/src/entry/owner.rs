@@ -133,9 +133,23 @@ pub(super) struct Owner {
     arrivals: u64,
     pub(super) recent: Recent,
     proposal: Option<(Proposal, Now)>,
+    /// The highest question of each joiner that was told, or is to be told, that its copy is not known here. Such a copy
+    /// is never taken up again: then the joiner may throw it away, since Raft was not and will not be asked to add it.
+    void: BTreeMap<Incarnation, u64>,
 }
 
 impl Owner {
+    /// Whether a question belongs to a copy that is not known here any more.
+    pub(super) fn is_void(&self, joiner: Incarnation, ask: u64) -> bool {
+        self.void.get(&joiner).is_some_and(|void| ask <= *void)
+    }
+
+    /// A copy is not known here any more.
+    pub(super) fn void(&mut self, joiner: Incarnation, ask: u64) {
+        let void = self.void.entry(joiner).or_default();
+        *void = ask.max(*void);
+    }
+
     pub(super) fn park(&mut self, at: Seq, ticket: u64, what: Parked) {
         self.arrivals += 1;
         self.parked.insert((at, self.arrivals), (ticket, what));
@@ -249,6 +263,7 @@ impl Replica {
             arrivals,
             recent: Recent::default(),
             proposal: None,
+            void: BTreeMap::new(),
         }));
         self.sync_all(now, effects);
     }

@@ -147,6 +147,18 @@ impl Replica {
         matches!(self.role, Role::Owner(_) | Role::Follower { .. })
     }
 
+    /// Whether it copies, to become a member.
+    #[must_use]
+    pub const fn is_joining(&self) -> bool {
+        matches!(self.role, Role::Joining(_))
+    }
+
+    /// What the entries that are prepared and not committed will be charged.
+    #[must_use]
+    pub const fn prepared_bytes(&self) -> usize {
+        self.list.bytes()
+    }
+
     /// Whether ticks are needed soon: something may have to be said again.
     #[must_use]
     pub fn is_restless(&self) -> bool {
@@ -199,7 +211,7 @@ impl Replica {
             Message::Append {
                 committed, records, ..
             } => self.appended(from, epoch, (committed, records), world, effects),
-            Message::Ack { progress, .. } => self.acked(from, progress, world.now),
+            Message::Ack { progress, .. } => self.acked(from, progress, world.now, effects),
             Message::Void { .. } => self.dismiss(from, world.now, effects),
             Message::CopyAsk { ask, after, .. } => self.copy(from, ask, after, world, effects),
             Message::Chunk { .. } => self.chunk(message, world, effects),

@@ -3,19 +3,23 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use ultrakv_cache::{EntryClass, OnlyIf};
+use ultrakv_cache::EntryClass;
 
 use super::blob;
 use super::types::{ClassForm, Key, Ownership, Value, Version};
 use crate::Epoch;
 
-/// A condition as it stands in messages.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "OnlyIf")]
-enum OnlyIfForm {
+/// When to write at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnlyIf {
+    /// No condition.
+    #[default]
     Always,
+    /// Nothing is stored under the key.
     Absent,
+    /// Something is.
     Present,
+    /// The stored entry has this version.
     Version(u64),
 }
 
@@ -48,13 +52,11 @@ pub enum Op {
         /// Milliseconds to live, or `None` for no limit.
         ttl_ms: Option<u64>,
         /// Condition.
-        #[serde(with = "OnlyIfForm")]
         only_if: OnlyIf,
     },
     /// Delete it.
     Delete {
         /// Condition.
-        #[serde(with = "OnlyIfForm")]
         only_if: OnlyIf,
     },
     /// Change how long it has to live. Needs an entry: without one it is refused, even with no condition.
@@ -62,7 +64,6 @@ pub enum Op {
         /// Milliseconds to live, or `None` for no limit.
         ttl_ms: Option<u64>,
         /// Condition.
-        #[serde(with = "OnlyIfForm")]
         only_if: OnlyIf,
     },
 }
@@ -140,6 +141,8 @@ pub enum Refusal {
     TooLarge,
     /// The slot's version numbers are used up.
     Exhausted,
+    /// The key's domain was purged.
+    Purged,
 }
 
 /// Why to ask again.

@@ -154,8 +154,14 @@ impl Replica {
     }
 
     /// Another replica has all writes up to a number.
-    pub(super) fn acked(&mut self, from: Incarnation, progress: Progress, now: Now) {
-        let last = self.list.last();
+    pub(super) fn acked(
+        &mut self,
+        from: Incarnation,
+        progress: Progress,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (last, epoch) = (self.list.last(), self.epoch());
         let by_node = self.sabotage.boot_forgotten();
         let Role::Owner(owner) = &mut self.role else {
             return;
@@ -168,11 +174,19 @@ impl Replica {
                 peer.owes_since = now;
             }
             advance(peer, through, committed, now);
-        } else if let Some(joiner) = owner.joiners.get_mut(&from)
-            && joiner.copy == progress.copy
-        {
-            advance(&mut joiner.peer, through, committed, now);
-            joiner.is_whole |= progress.is_whole;
+        } else if let Some(joiner) = owner.joiners.get_mut(&from) {
+            if joiner.copy == progress.copy {
+                advance(&mut joiner.peer, through, committed, now);
+                joiner.is_whole |= progress.is_whole;
+            }
+        } else if progress.copy > 0 {
+            // It was silent for too long and is forgotten here: it would wait for ever.
+            let ask = progress.copy;
+            owner.void(from, ask);
+            effects.push(Effect::Send {
+                to: from,
+                message: Message::CopyVoid { epoch, ask },
+            });
         }
     }
 
@@ -238,19 +252,28 @@ impl Replica {
         }
         for (to, ask) in left_behind {
             owner.joiners.remove(&to);
+            owner.void(to, ask);
             let message = Message::CopyVoid { epoch, ask };
             effects.push(Effect::Send { to, message });
         }
     }
 
-    /// Forgets silent joiners that Raft was not asked to add.
+    /// Forgets silent joiners that Raft was not asked to add. They begin again when they are heard of.
     fn drop_silent_joiners(&mut self, now: Now) {
         let (last, silence_ms_max) = (self.list.last(), self.timing.silence_ms_max);
         if let Role::Owner(owner) = &mut self.role {
-            owner.joiners.retain(|_, joiner| {
+            let is_silent = |joiner: &Joiner| {
                 let silent_ms = now.since_ms(joiner.peer.owes_since);
-                joiner.is_required || !joiner.peer.owes(last) || silent_ms < silence_ms_max
-            });
+                !joiner.is_required && joiner.peer.owes(last) && silent_ms >= silence_ms_max
+            };
+            let silent: Vec<(Incarnation, u64)> = owner
+                .joiners
+                .extract_if(.., |_, joiner| is_silent(joiner))
+                .map(|(member, joiner)| (member, joiner.ask))
+                .collect();
+            for (member, ask) in silent {
+                owner.void(member, ask);
+            }
         }
     }
 

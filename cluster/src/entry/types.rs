@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use ultrakv_cache::{EntryClass, Now};
+use ultrakv_actors::{Domain, DomainTag};
+use ultrakv_cache::{ENTRY_OVERHEAD_BYTES, EntryClass, Now};
 
 use super::blob;
 use crate::{Epoch, Incarnation};
@@ -13,8 +14,18 @@ use crate::{Epoch, Incarnation};
 /// one frame of a small lane.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
-/// What a record is charged besides its key and value, in bytes: its numbers and their names on the wire.
-const RECORD_OVERHEAD_BYTES: usize = 128;
+/// Longest name of an entry inside its domain, in bytes.
+pub const NAME_BYTES_MAX: usize = 64 << 10;
+
+/// What a record is charged besides its name and value, in bytes: exactly what its entry will be charged in the shard's table, so
+/// that room can be promised for what is under way. Its numbers, and their names on the wire, take less.
+const RECORD_OVERHEAD_BYTES: usize = 288;
+const _: () = assert!(RECORD_OVERHEAD_BYTES == 32 + overhead());
+
+#[expect(clippy::as_conversions, reason = "a constant of some hundred bytes")]
+const fn overhead() -> usize {
+    ENTRY_OVERHEAD_BYTES as usize
+}
 
 /// An entry's bytes, shared and never copied.
 pub type Value = Arc<[u8]>;
@@ -22,12 +33,39 @@ pub type Value = Arc<[u8]>;
 /// An entry's name in the whole cluster. Arenas are numbered by each node, so the domain itself stands here.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
-    /// Digest of the domain that the entry belongs to, purge generation included.
+    /// The domain that the entry belongs to: the tag of its generation, then 16 bytes of a digest of the effective domain.
+    ///
+    /// The tag first, so that what a purge voids lies together and can be recognised by a node that knows no secrets. Half
+    /// a digest is enough for the rest: without the secret two salts of one domain that meet can only be found by asking,
+    /// 2^64 times.
     #[serde(with = "blob::digest")]
     pub domain: [u8; 32],
     /// The key inside the domain.
     #[serde(with = "blob")]
     pub name: Arc<[u8]>,
+}
+
+impl Key {
+    /// The key of a name in a domain.
+    #[must_use]
+    pub fn of(domain: &Domain, name: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        let (tag, salted) = bytes.split_at_mut(16);
+        tag.copy_from_slice(&domain.tag.0);
+        salted.copy_from_slice(&domain.effective.entry_name());
+        Self {
+            domain: bytes,
+            name: name.into(),
+        }
+    }
+
+    /// The tag of the domain's generation.
+    #[must_use]
+    pub fn tag(&self) -> DomainTag {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(self.domain.split_at(16).0);
+        DomainTag(tag)
+    }
 }
 
 impl fmt::Debug for Key {

@@ -19,7 +19,7 @@ pub trait Store {
     fn apply(&mut self, key: &Key, change: &Change, version: Version, now: Now)
     -> Result<(), Full>;
 
-    /// Whether a put of this much would find room besides `ahead_bytes` already promised. Asked of the owner before a
+    /// Whether a put of this much would find room besides `ahead_bytes` already promised to this slot. Asked of the owner before a
     /// write is numbered, so that a full quota refuses instead of losing a member.
     fn has_room(&mut self, key: &Key, value_bytes: usize, ahead_bytes: usize) -> bool;
 

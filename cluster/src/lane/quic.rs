@@ -279,6 +279,18 @@ impl QuicLane {
         Ok((node, answer))
     }
 
+    /// Makes a connection to whoever is at an address, and tells who that is; it can be asked from then on.
+    ///
+    /// # Errors
+    /// As [`QuicLane::call_address`].
+    pub async fn introduce(
+        &self,
+        address: SocketAddr,
+        deadline: Deadline,
+    ) -> Result<NodeId, PeerError> {
+        link::introduce(&self.shared, address, deadline).await
+    }
+
     /// Every peer that was spoken with, for status.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerState> {

@@ -15,9 +15,12 @@ use ultrakv_actors::BootId;
 
 use super::ClusterId;
 use super::access::{PinKey, QuotaRecord, TokenDigest};
+use super::jobs::{JobId, JobKind, JobState};
 use super::member::{Addresses, MemberCapacity, MemberState, VersionRange};
+use super::packed;
 use super::services::{Secret, Sharing};
-use crate::{Incarnation, NodeId};
+use super::slots::SlotsStage;
+use crate::{Epoch, Incarnation, NodeId, entry};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +49,12 @@ pub enum Command {
         /// Where it goes.
         to: MemberState,
     },
-    /// The granted tenure of this life ran out.
+    /// The granted tenure of this life ran out: its slots go on without it, where others hold them.
     NodeDown {
         /// The life that no longer serves.
         life: Incarnation,
+        /// The index of its last change that must be the present one: a late command fells no life that came back.
+        changed_index: u64,
     },
     /// A member that was drained, that is down or that never came up is one no more.
     MemberLeave {
@@ -95,6 +100,28 @@ pub enum Command {
     QuotaSet(QuotaSet),
     /// A hard pin, set or taken away.
     PinSet(PinSet),
+    /// Other members hold a slot.
+    SlotChange(SlotChange),
+    /// A slot that nobody holds begins empty.
+    SlotClaim(SlotClaim),
+    /// Nodes that are to hold a range of slots.
+    SlotsStage(SlotsStage),
+    /// A job is asked for.
+    JobCreate(JobCreate),
+    /// A job went on.
+    JobUpdate(JobUpdate),
+    /// A job is to stop.
+    JobCancel {
+        /// The job.
+        id: JobId,
+    },
+    /// How much a job may move.
+    JobThrottle {
+        /// The job.
+        id: JobId,
+        /// The most bytes a second; none for no limit.
+        bytes_s: Option<u64>,
+    },
     /// A batch of directory records ([`crate::directory::BatchBuilder`]), as bytes.
     Directory(DirectoryBatch),
 }
@@ -228,6 +255,71 @@ pub struct PinSet {
     pub bytes: Option<u64>,
     /// When.
     pub at_unix_ms: u64,
+}
+
+/// Other members of a slot, as a replica of it proposes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotChange {
+    /// The slot.
+    pub slot: u16,
+    /// The epoch that must be the present one.
+    pub epoch: Epoch,
+    /// The members from then on; the first is the owner, and must be a member already.
+    #[serde(with = "packed")]
+    pub in_sync: Vec<Incarnation>,
+}
+
+impl SlotChange {
+    /// What a replica asks for. Why it asks is no part of the decision, so it is not written to the log.
+    #[must_use]
+    pub fn of(slot: u16, proposal: &entry::Proposal) -> Self {
+        Self {
+            slot,
+            epoch: proposal.epoch,
+            in_sync: proposal.in_sync.clone(),
+        }
+    }
+}
+
+/// The founding of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotClaim {
+    /// The slot.
+    pub slot: u16,
+    /// The epoch that must be the present one.
+    pub epoch: Epoch,
+    /// The life of the shard that is to own it. Its node is the first of the slot's targets that is alive.
+    pub member: Incarnation,
+}
+
+/// A job, asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCreate {
+    /// Drawn by the proposer.
+    pub id: JobId,
+    /// What it is about.
+    pub kind: JobKind,
+    /// The most bytes a second that it may move; none for no limit.
+    pub throttle_bytes_s: Option<u64>,
+    /// When.
+    pub at_unix_ms: u64,
+}
+
+/// How far a job is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobUpdate {
+    /// The job.
+    pub id: JobId,
+    /// The index of its last change that must be the present one.
+    pub changed_index: u64,
+    /// Its state from now on.
+    pub state: JobState,
+    /// Why it waits, or its last error.
+    pub reason: String,
+    /// Slots that are as they are to be.
+    pub done: u32,
+    /// Slots that it is about.
+    pub total: u32,
 }
 
 /// Bytes of directory records; shown by their number only.

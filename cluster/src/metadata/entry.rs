@@ -9,7 +9,7 @@
 
 use super::COMMANDS_VERSION;
 use super::command::Command;
-use crate::directory;
+use crate::{directory, raft};
 
 const MAGIC: [u8; 2] = *b"UM";
 const HEAD_BYTES: usize = 6;
@@ -18,6 +18,8 @@ const COMMANDS_MAX: usize = 1_024;
 
 /// Bytes of an entry: a whole directory batch, and room for its envelope.
 pub const ENTRY_BYTES_MAX: usize = directory::BATCH_BYTES_MAX + 1_024;
+// Every entry is a batch that the log takes.
+const _: () = assert!(ENTRY_BYTES_MAX == raft::types::BATCH_BYTES_MAX);
 
 /// Why bytes are not an entry. A node that finds one in its log must stop: skipping it would make it differ.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

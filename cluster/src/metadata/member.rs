@@ -2,7 +2,7 @@
 //!
 //! Responsible for what a node told of itself and for its state. It must never know what a node holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,12 @@ impl fmt::Display for MemberState {
 }
 
 impl MemberState {
+    /// Whether a member in this state may be given something to hold.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Joining | Self::Up | Self::Draining)
+    }
+
     /// Whether a member may be told to go there. To `Down` and `Left` lead commands of their own.
     const fn leads_to(self, to: Self) -> bool {
         matches!(
@@ -154,6 +160,24 @@ impl Members {
         record.is_some_and(|record| record.boot == life.boot && record.state != MemberState::Left)
     }
 
+    /// Whether a node is a member that is joining, up or draining.
+    #[must_use]
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.get(node).is_some_and(|record| record.state.is_alive())
+    }
+
+    /// Whether this is the present life of a *shard*, of a member that is joining, up or draining.
+    #[must_use]
+    pub fn is_alive_shard(&self, shard: Incarnation) -> bool {
+        self.is_alive(shard.node) && self.has_shard(shard)
+    }
+
+    /// Whether this is the present life of a shard of a member, which may be down.
+    pub(super) fn has_shard(&self, shard: Incarnation) -> bool {
+        let record = self.get(shard.node);
+        record.is_some_and(|record| record.shards.values().any(|boot| *boot == shard.boot))
+    }
+
     /// Whether every record is one that commands could have made.
     pub(super) fn is_valid(&self) -> bool {
         let valid = |record: &MemberRecord| {
@@ -169,6 +193,8 @@ impl Members {
                     .shards
                     .keys()
                     .all(|shard| *shard < record.capacity.shards)
+                && record.shards.values().collect::<BTreeSet<_>>().len() == record.shards.len()
+                && (record.state != MemberState::Left || record.shards.is_empty())
                 && record.versions.min <= record.versions.max
         };
         self.0.len() <= MEMBERS_MAX && self.0.values().all(valid)
@@ -277,7 +303,9 @@ impl Members {
         boot: BootId,
     ) -> Result<Option<Option<BootId>>, Refusal> {
         let record = self.life(life)?;
-        if shard >= record.capacity.shards {
+        // A life that two shards had would end twice.
+        let is_taken = |(other, theirs): (&u16, &BootId)| *other != shard && *theirs == boot;
+        if shard >= record.capacity.shards || record.shards.iter().any(is_taken) {
             return Err(Refusal::Field {
                 field: FieldName::Shard,
             });
@@ -322,9 +350,12 @@ impl Members {
     }
 
     /// The granted tenure of this life ran out.
-    pub(super) fn down(&mut self, life: Incarnation, index: u64) -> Outcome {
+    pub(super) fn down(&mut self, life: Incarnation, changed_index: u64, index: u64) -> Outcome {
         match self.life(life) {
             Ok(record) if record.state == MemberState::Down => Outcome::Applied(Done::Already),
+            Ok(record) if record.changed_index != changed_index => {
+                Outcome::Stale(Present::Member(Box::new(record.clone())))
+            }
             Ok(record) => {
                 record.state = MemberState::Down;
                 record.changed_index = index;

@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::access::{PinRecord, QuotaRecord, TokenRecord};
+use super::jobs::Job;
 use super::member::MemberRecord;
+use crate::entry::Ownership;
 use crate::{Incarnation, directory};
 
 /// What became of one command.
@@ -25,6 +27,17 @@ impl Outcome {
     pub const fn is_applied(&self) -> bool {
         matches!(self, Self::Applied(_))
     }
+
+    /// Raft's word about the slot that the command was about, when it was carried out and when it came too late.
+    #[must_use]
+    pub fn ownership(&self) -> Option<&Ownership> {
+        match self {
+            Self::Applied(Done::Slot(ownership)) | Self::Stale(Present::Slot(ownership)) => {
+                Some(ownership)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a command that was carried out did.
@@ -41,6 +54,8 @@ pub enum Done {
         /// Lives that must confirm it, or lose their metadata lease, before it is answered.
         waiting: Vec<Incarnation>,
     },
+    /// A slot has other members.
+    Slot(Box<Ownership>),
     /// A batch of directory records.
     Directory(directory::Applied),
 }
@@ -60,6 +75,12 @@ pub enum Present {
     Pin(Option<PinRecord>),
     /// The version of the cluster's commands.
     Version(u16),
+    /// Who holds a slot. With the epoch that was compared: a member that was to be new is not alive.
+    Slot(Box<Ownership>),
+    /// The number of the plan.
+    Plan(u64),
+    /// A job: the one that was meant, or the one that is under way about the same.
+    Job(Box<Job>),
 }
 
 /// Why a command was not carried out.
@@ -116,6 +137,9 @@ pub enum Refusal {
     /// No such service or share group.
     #[error("there is no such service or share group")]
     UnknownService,
+    /// No such job.
+    #[error("there is no such job")]
+    UnknownJob,
     /// A bound is reached.
     #[error("there is no room for more than {max} {what}")]
     Full {
@@ -146,6 +170,8 @@ pub enum Bound {
     Tokens,
     /// Pins.
     Pins,
+    /// Jobs.
+    Jobs,
 }
 
 impl std::fmt::Display for Bound {
@@ -155,6 +181,7 @@ impl std::fmt::Display for Bound {
             Self::Services => "services",
             Self::Tokens => "tokens",
             Self::Pins => "pins",
+            Self::Jobs => "jobs",
         })
     }
 }
@@ -176,6 +203,20 @@ pub enum FieldName {
     Scope,
     /// A generation.
     Generation,
+    /// A slot's number, or a range of slots.
+    Slot,
+    /// The members of a slot.
+    InSync,
+    /// The nodes that are to hold slots.
+    Targets,
+    /// Why a job waits.
+    Reason,
+    /// How far a job is.
+    Progress,
+    /// The state of a job.
+    JobState,
+    /// The limit of what a job moves.
+    Throttle,
 }
 
 impl std::fmt::Display for FieldName {
@@ -188,6 +229,13 @@ impl std::fmt::Display for FieldName {
             Self::Shard => "shard",
             Self::Scope => "scope",
             Self::Generation => "generation",
+            Self::Slot => "slot",
+            Self::InSync => "in_sync",
+            Self::Targets => "targets",
+            Self::Reason => "reason",
+            Self::Progress => "progress",
+            Self::JobState => "job_state",
+            Self::Throttle => "throttle",
         })
     }
 }
@@ -208,6 +256,7 @@ impl Refusal {
             Self::Transition { .. } => "member_transition",
             Self::LastMember => "last_member",
             Self::UnknownService => "unknown_service",
+            Self::UnknownJob => "unknown_job",
             Self::Full { .. } => "metadata_full",
             Self::Field { .. } => "metadata_field",
             Self::DirectoryBatch => "directory_batch",
@@ -235,6 +284,7 @@ impl Refusal {
             }
             Self::LastMember => "stop the node instead; its data goes with the cluster",
             Self::UnknownService => "name a service that the settings list under `services`",
+            Self::UnknownJob => "name a job that the list of jobs shows",
             Self::Full { .. } => "remove what is no longer needed",
             Self::Field { .. } => {
                 "give at most 255 bytes without control characters, and numbers within their bounds"

@@ -5,10 +5,13 @@
 //! ```text
 //! "UMS" · kind u8 · version u16 · number u32 · XXH3-64 of what precedes and follows u64 · body
 //! ```
-//! Chunks of kind 0 are the MessagePack of everything but the directory, cut; those of kind 1 are the directory's; one
-//! of kind 2 ends it.
+//! Chunks of kind 0 are the MessagePack of everything but slots and directory, cut; those of kind 3 are the slots',
+//! those of kind 1 the directory's; neither is there before the founding. One of kind 2 ends it.
+
+use std::sync::Arc;
 
 use super::COMMANDS_VERSION;
+use super::slots::{SLOTS_PIECES, Slots, SlotsRebuild, piece};
 use super::state::{Core, State, View};
 use crate::directory;
 
@@ -17,7 +20,8 @@ const HEAD_BYTES: usize = 18;
 const KIND_CORE: u8 = 0;
 const KIND_DIRECTORY: u8 = 1;
 const KIND_END: u8 = 2;
-/// Everything but the directory: 1 024 members, as many services, 16 384 tokens and 65 536 pins are well below.
+const KIND_SLOTS: u8 = 3;
+/// Everything but slots and directory: 1 024 members, as many services, 16 384 tokens and 65 536 pins are well below.
 const CORE_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes of a chunk.
@@ -78,6 +82,8 @@ pub struct Freeze {
     number: u32,
     core: Vec<u8>,
     cut: usize,
+    slots: Option<Arc<Slots>>,
+    piece: u16,
     directory: Option<directory::Freeze>,
     is_done: bool,
 }
@@ -95,6 +101,8 @@ impl State {
             // A list of plain values in memory: it cannot fail, and an empty one is refused when it is read.
             core: rmp_serde::to_vec(&self.view.core).unwrap_or_default(),
             cut: 0,
+            slots: directory.map(|_| Arc::clone(&self.view.core.slots)),
+            piece: 0,
             directory: directory.map(directory::Directory::freeze).transpose()?,
             is_done: false,
         })
@@ -110,6 +118,13 @@ impl Freeze {
             let body = rest.get(..length).unwrap_or_default();
             let chunk = seal(KIND_CORE, self.version, self.number, body);
             self.cut += length;
+            self.number += 1;
+            return Some(chunk);
+        }
+        if let Some(slots) = self.slots.as_ref().filter(|_| self.piece < SLOTS_PIECES) {
+            let body = piece(slots, self.piece);
+            let chunk = seal(KIND_SLOTS, self.version, self.number, &body);
+            self.piece += 1;
             self.number += 1;
             return Some(chunk);
         }
@@ -166,7 +181,9 @@ pub struct Rebuild {
     number: u32,
     core_bytes: Vec<u8>,
     core: Option<Core>,
+    slots: Option<SlotsRebuild>,
     directory: Option<directory::Rebuild>,
+    is_checked: bool,
     is_complete: bool,
 }
 
@@ -213,8 +230,13 @@ impl Rebuild {
         self.number += 1;
         match kind {
             KIND_CORE => self.core_chunk(body),
-            KIND_DIRECTORY => {
+            KIND_SLOTS => {
                 self.read_core()?;
+                let is_piece = self.slots.as_mut().is_some_and(|slots| slots.push(body));
+                is_piece.then_some(()).ok_or(damaged("not slots"))
+            }
+            KIND_DIRECTORY => {
+                self.read_slots()?;
                 let directory = self
                     .directory
                     .as_mut()
@@ -222,7 +244,7 @@ impl Rebuild {
                 Ok(directory.push(body)?)
             }
             KIND_END if body.is_empty() => {
-                self.read_core()?;
+                self.read_slots()?;
                 self.is_complete = true;
                 Ok(())
             }
@@ -238,7 +260,7 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Reads what is not the directory once it is all there.
+    /// Reads what is neither slots nor directory once it is all there.
     fn read_core(&mut self) -> Result<(), SnapshotError> {
         if self.core.is_some() {
             return Ok(());
@@ -251,14 +273,30 @@ impl Rebuild {
                 known: COMMANDS_VERSION,
             });
         }
-        if !core.is_valid() {
-            return Err(damaged("a state that no commands make"));
-        }
+        self.slots = core.founded.map(|_| SlotsRebuild::default());
         self.directory = core
             .founded
             .map(|found| directory::Rebuild::new(found.directory_bytes_max));
         self.core = Some(core);
         self.core_bytes = Vec::new();
+        Ok(())
+    }
+
+    /// Takes the slots in once they are all there, and with them everything but the directory.
+    fn read_slots(&mut self) -> Result<(), SnapshotError> {
+        self.read_core()?;
+        if self.is_checked {
+            return Ok(());
+        }
+        let slots = self.slots.take().map(SlotsRebuild::finish);
+        let core = self.core.as_mut().ok_or(damaged("chunks are missing"))?;
+        if let Some(slots) = slots {
+            core.slots = Arc::new(slots.ok_or(damaged("slots are missing"))?);
+        }
+        if !core.is_valid() {
+            return Err(damaged("a state that no commands make"));
+        }
+        self.is_checked = true;
         Ok(())
     }
 

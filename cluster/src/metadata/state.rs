@@ -11,9 +11,11 @@ use super::ClusterId;
 use super::access::Access;
 use super::command::{Command, Found, MemberStart};
 use super::entry::Entry;
+use super::jobs::Jobs;
 use super::member::Members;
 use super::outcome::{Done, Outcome, Present, Refusal};
 use super::services::{Services, Sharing};
+use super::slots::Slots;
 use crate::directory::{self, Directory, Life, Section};
 use crate::{Incarnation, NodeId};
 
@@ -27,6 +29,10 @@ pub(super) struct Core {
     pub(super) members: Arc<Members>,
     pub(super) services: Arc<Services>,
     pub(super) access: Arc<Access>,
+    pub(super) jobs: Arc<Jobs>,
+    /// Written to snapshots in pieces of their own.
+    #[serde(skip)]
+    pub(super) slots: Arc<Slots>,
 }
 
 /// The metadata as one applied command left it. Cheap to clone and to publish; the directory in it goes on.
@@ -73,10 +79,28 @@ impl View {
         &self.core.services
     }
 
+    /// Services and their domains, shared with whoever keeps them.
+    #[must_use]
+    pub const fn shared_services(&self) -> &Arc<Services> {
+        &self.core.services
+    }
+
     /// Tokens, quotas and pins.
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.core.access
+    }
+
+    /// What operators asked for that takes its time.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.core.jobs
+    }
+
+    /// Who holds which slot, and who is to. Keep a view, not a copy, to find what changed since.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.core.slots
     }
 
     /// Which shard holds which block; none before the founding.
@@ -146,7 +170,10 @@ impl State {
             return Outcome::Refused(Refusal::VersionNotReached { needed, present });
         }
         let outcome = self.change(index, command);
-        let changed = matches!(&outcome, Outcome::Applied(Done::Set | Done::Purge { .. }));
+        let changed = matches!(
+            &outcome,
+            Outcome::Applied(Done::Set | Done::Slot(_) | Done::Purge { .. })
+        );
         self.view.core.revision += u64::from(changed);
         outcome
     }
@@ -181,34 +208,19 @@ impl State {
             Command::MemberState { life, from, to } => {
                 Arc::make_mut(&mut core.members).set_state(*life, (*from, *to), index)
             }
-            Command::NodeDown { life } => Arc::make_mut(&mut core.members).down(*life, index),
-            Command::MemberLeave { life } => {
-                let outcome = Arc::make_mut(&mut core.members).leave(*life, index);
-                if outcome == Outcome::Applied(Done::Set) {
-                    self.close(life.node);
-                }
-                outcome
-            }
+            Command::NodeDown {
+                life,
+                changed_index,
+            } => self.node_down(index, *life, *changed_index),
+            Command::MemberLeave { life } => self.member_leave(index, *life),
             Command::VersionRaise { from, to } => self.raise(*from, *to),
-            Command::ServiceSet(set) => {
-                let former = core
-                    .services
-                    .find(&set.service)
-                    .map(|(sharing, _)| sharing.clone());
-                let outcome = Arc::make_mut(&mut core.services).set(set);
-                self.forget_sharing(former);
-                outcome
-            }
-            Command::ServiceRemove { service } => {
-                let former = core
-                    .services
-                    .find(service)
-                    .map(|(sharing, _)| sharing.clone());
-                let outcome = Arc::make_mut(&mut core.services).remove(service);
+            Command::ServiceSet(set) => self.service(&set.service, |core| {
+                Arc::make_mut(&mut core.services).set(set)
+            }),
+            Command::ServiceRemove { service } => self.service(service, |core| {
                 Arc::make_mut(&mut core.access).forget_service(service);
-                self.forget_sharing(former);
-                outcome
-            }
+                Arc::make_mut(&mut core.services).remove(service)
+            }),
             Command::Purge {
                 sharing,
                 generation,
@@ -225,8 +237,50 @@ impl State {
                 Outcome::Refused(Refusal::UnknownService)
             }
             Command::PinSet(set) => Arc::make_mut(&mut core.access).set_pin(set),
+            Command::SlotChange(change) => {
+                Arc::make_mut(&mut core.slots).change(change, &core.members)
+            }
+            Command::SlotClaim(claim) => Arc::make_mut(&mut core.slots).claim(claim, &core.members),
+            Command::SlotsStage(stage) => {
+                Arc::make_mut(&mut core.slots).stage(stage, &core.members)
+            }
+            Command::JobCreate(create) => {
+                Arc::make_mut(&mut core.jobs).create(create, &core.members, index)
+            }
+            Command::JobUpdate(update) => Arc::make_mut(&mut core.jobs).update(update, index),
+            Command::JobCancel { id } => Arc::make_mut(&mut core.jobs).cancel(*id, index),
+            Command::JobThrottle { id, bytes_s } => {
+                Arc::make_mut(&mut core.jobs).throttle(*id, *bytes_s, index)
+            }
             Command::Directory(batch) => self.records(&batch.0),
         }
+    }
+
+    fn node_down(&mut self, index: u64, life: Incarnation, changed_index: u64) -> Outcome {
+        let core = &mut self.view.core;
+        let outcome = Arc::make_mut(&mut core.members).down(life, changed_index, index);
+        if outcome == Outcome::Applied(Done::Set) {
+            Arc::make_mut(&mut core.slots).suspend(life.node);
+        }
+        outcome
+    }
+
+    fn member_leave(&mut self, index: u64, life: Incarnation) -> Outcome {
+        let core = &mut self.view.core;
+        let outcome = Arc::make_mut(&mut core.members).leave(life, index);
+        if outcome == Outcome::Applied(Done::Set) {
+            self.close(life.node);
+        }
+        outcome
+    }
+
+    /// A change of a service; what its former sharing had goes when nobody shares it any more.
+    fn service(&mut self, name: &str, change: impl FnOnce(&mut Core) -> Outcome) -> Outcome {
+        let core = &mut self.view.core;
+        let former = core.services.find(name).map(|(sharing, _)| sharing.clone());
+        let outcome = change(core);
+        self.forget_sharing(former);
+        outcome
     }
 
     fn member_start(&mut self, index: u64, start: &MemberStart) -> Outcome {
@@ -252,8 +306,12 @@ impl State {
         let members = Arc::make_mut(&mut self.view.core.members);
         match members.start_shard(life, shard, boot) {
             Ok(None) => Outcome::Applied(Done::Already),
-            Ok(Some(_)) => {
+            Ok(Some(former)) => {
                 let node = life.node;
+                if let Some(boot) = former {
+                    let over = Incarnation { node, boot };
+                    Arc::make_mut(&mut self.view.core.slots).forget_shard(over);
+                }
                 self.tell(&[Section::Open(Life { node, shard, boot })]);
                 Outcome::Applied(Done::Set)
             }
@@ -318,8 +376,9 @@ impl State {
         }
     }
 
-    /// Voids everything that the directory lists of a node.
-    fn close(&self, node: NodeId) {
+    /// Whatever a node held is lost, and what the directory lists of it is void.
+    fn close(&mut self, node: NodeId) {
+        Arc::make_mut(&mut self.view.core.slots).forget_node(node);
         self.tell(&[Section::Close(node)]);
     }
 
@@ -345,5 +404,7 @@ impl Core {
             && self.members.is_valid()
             && self.services.is_valid()
             && self.access.is_valid()
+            && self.jobs.is_valid()
+            && self.slots.is_valid(&self.members)
     }
 }

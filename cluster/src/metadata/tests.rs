@@ -1,6 +1,8 @@
 //! Replicas that apply the same commands are the same, from any snapshot on; and what each command promises.
 
+mod jobs;
 mod replicas;
+mod slots;
 
 use std::collections::BTreeSet;
 
@@ -113,6 +115,16 @@ impl Rig {
         assert_eq!(outcome, Outcome::Applied(Done::Set), "{command:?}");
     }
 
+    /// The tenure of a node's life runs out.
+    fn fell(&mut self, life: Incarnation) {
+        let view = self.state.view();
+        let changed_index = view.members().get(life.node).unwrap().changed_index;
+        self.done(&Command::NodeDown {
+            life,
+            changed_index,
+        });
+    }
+
     fn refused(&mut self, command: &Command) -> &'static str {
         match self.apply(command) {
             Outcome::Refused(refusal) => {
@@ -181,7 +193,7 @@ fn a_member_goes_through_its_states_and_not_around_them() {
         rig.refused(&Command::MemberLeave { life: one }),
         "member_transition"
     );
-    rig.done(&Command::NodeDown { life: one });
+    rig.fell(one);
     rig.done(&go(one, Down, Up));
     rig.done(&go(one, Up, Draining));
     rig.done(&Command::MemberLeave { life: one });
@@ -252,7 +264,10 @@ fn a_new_life_voids_the_old_one_its_shards_and_its_records() {
     assert!(view.members().is_present(life(1, 2)) && !view.members().is_present(life(1, 1)));
     // What the old life still asks for is void.
     for late in [
-        Command::NodeDown { life: life(1, 1) },
+        Command::NodeDown {
+            life: life(1, 1),
+            changed_index: 0,
+        },
         Command::ShardStart {
             life: life(1, 1),
             shard: 0,
@@ -305,7 +320,7 @@ fn a_purge_waits_for_every_life_that_has_not_confirmed_lost_its_lease_or_ended()
     let early = rig.apply(&confirm("a", 3, life(4, 1)));
     assert_eq!(early, Outcome::Stale(Present::Generation(2)));
     // A node that left may still serve until its lease ends.
-    rig.done(&Command::NodeDown { life: life(4, 1) });
+    rig.fell(life(4, 1));
     rig.done(&Command::MemberLeave { life: life(4, 1) });
     assert!(rig.waiting(2).contains(&life(4, 1)));
 }

@@ -6,10 +6,12 @@
 mod disk;
 mod error;
 mod layout;
+mod memory;
 mod store;
 mod writer;
 
 pub use disk::{Disk, DiskError, Pair, SledDisk};
 pub use error::LogError;
+pub use memory::MemoryDisk;
 pub use store::{LogReader, LogStore};
 pub use writer::FlushFigures;

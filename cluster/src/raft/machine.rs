@@ -27,10 +27,22 @@ pub type Frozen = Box<dyn Iterator<Item = Bytes> + Send>;
 /// What consensus feeds. Equal inputs must give equal states on every node.
 pub trait Machine: Send + Sync + 'static {
     /// Applies a committed batch, and says what came of it. Bad commands are outcomes, not errors.
-    fn apply(&mut self, index: u64, batch: &Bytes) -> Bytes;
+    ///
+    /// # Errors
+    /// When the batch cannot be understood, as one that a newer build wrote: consensus stops, since a member that
+    /// skips a batch differs from the others.
+    fn apply(&mut self, index: u64, batch: &Bytes) -> io::Result<Bytes>;
+
+    /// Everything up to this log item is applied now, by batches or by a snapshot.
+    fn applied(&mut self, index: u64) {
+        let _ = index;
+    }
 
     /// The state as of now, to be read while later batches are applied; must return at once.
-    fn freeze(&self) -> Frozen;
+    ///
+    /// # Errors
+    /// When the state cannot be frozen; consensus stops.
+    fn freeze(&self) -> io::Result<Frozen>;
 
     /// Replaces the state by that of a snapshot.
     ///
@@ -48,7 +60,8 @@ struct Applied<M> {
 /// A machine, what it applied, and where its snapshots are.
 pub struct Feeder<M> {
     applied: Arc<RwLock<Applied<M>>>,
-    folder: PathBuf,
+    /// None when snapshots are made only so that the log may be cut, and nobody will ever load one.
+    folder: Option<PathBuf>,
     names: Arc<AtomicU64>,
     publishing: Arc<Mutex<()>>,
 }
@@ -56,10 +69,10 @@ pub struct Feeder<M> {
 /// Writes a frozen state to a file.
 pub struct SnapshotWriter {
     /// Behind a lock only because the library shares builders between threads.
-    frozen: Mutex<Option<Frozen>>,
+    frozen: Mutex<Option<io::Result<Frozen>>>,
     meta: SnapshotMeta,
     aside: PathBuf,
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     publishing: Arc<Mutex<()>>,
 }
 
@@ -80,31 +93,73 @@ impl<M: Machine> Feeder<M> {
                 fs::remove_file(path)?;
             }
         }
-        let mut applied = Applied {
-            machine,
-            last: None,
-            membership: StoredMembership::default(),
-        };
+        let mut applied = Applied::before_all(machine);
         match SnapshotFile::current(folder).read() {
             Ok((meta, mut chunks)) => {
                 applied.machine.install(&mut chunks)?;
-                applied.last = meta.last_log_id;
-                applied.membership = meta.last_membership;
+                applied.reached(meta);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        Ok(Self {
+        Ok(Self::with(applied, Some(folder.to_owned())))
+    }
+
+    /// A fresh machine whose snapshots are never written: for a member that keeps nothing and has no peers.
+    #[must_use]
+    pub fn forgetful(machine: M) -> Self {
+        Self::with(Applied::before_all(machine), None)
+    }
+
+    fn with(applied: Applied<M>, folder: Option<PathBuf>) -> Self {
+        Self {
             applied: Arc::new(RwLock::new(applied)),
-            folder: folder.to_owned(),
+            folder,
             names: Arc::new(AtomicU64::new(0)),
             publishing: Arc::default(),
-        })
+        }
     }
 
     fn aside(&self) -> (u64, PathBuf) {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
-        (number, self.folder.join(format!("{number}.aside")))
+        let folder = self.folder.clone().unwrap_or_default();
+        (number, folder.join(format!("{number}.aside")))
+    }
+}
+
+impl<M: Machine> Applied<M> {
+    fn before_all(machine: M) -> Self {
+        Self {
+            machine,
+            last: None,
+            membership: StoredMembership::default(),
+        }
+    }
+
+    fn reached(&mut self, meta: SnapshotMeta) {
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership;
+        self.machine.applied(self.last.map_or(0, |last| last.index));
+    }
+
+    #[expect(
+        clippy::result_large_err,
+        reason = "the library's error; boxing it would only move it"
+    )]
+    fn apply(&mut self, entry: Entry) -> Result<Outcome, StorageError> {
+        let outcome = match entry.payload {
+            EntryPayload::Blank => Outcome::default(),
+            EntryPayload::Normal(batch) => {
+                let applied = self.machine.apply(entry.log_id.index, batch.bytes());
+                Outcome(applied.map_err(|error| StorageIOError::apply(entry.log_id, &error))?)
+            }
+            EntryPayload::Membership(members) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), members);
+                Outcome::default()
+            }
+        };
+        self.last = Some(entry.log_id);
+        Ok(outcome)
     }
 }
 
@@ -125,8 +180,15 @@ impl RaftSnapshotBuilder<RaftTypes> for SnapshotWriter {
         let frozen = self.frozen.lock().take();
         let frozen =
             frozen.ok_or_else(|| on_snapshot(&io::Error::other("it was built already")))?;
+        let frozen = frozen.map_err(|error| on_snapshot(&error))?;
         let (meta, aside) = (self.meta.clone(), SnapshotFile::at(self.aside.clone()));
-        let (folder, publishing) = (self.folder.clone(), Arc::clone(&self.publishing));
+        let Some(folder) = self.folder.clone() else {
+            return Ok(Snapshot {
+                meta,
+                snapshot: Box::new(aside),
+            });
+        };
+        let publishing = Arc::clone(&self.publishing);
         blocking(move || {
             aside.write(&meta, frozen)?;
             let _one = publishing.lock();
@@ -174,20 +236,13 @@ impl<M: Machine> RaftStateMachine<RaftTypes> for Feeder<M> {
         I::IntoIter: OptionalSend,
     {
         let mut applied = self.applied.write();
-        let outcomes = entries.into_iter().map(|entry| {
-            applied.last = Some(entry.log_id);
-            match entry.payload {
-                EntryPayload::Blank => Outcome::default(),
-                EntryPayload::Normal(batch) => {
-                    Outcome(applied.machine.apply(entry.log_id.index, batch.bytes()))
-                }
-                EntryPayload::Membership(members) => {
-                    applied.membership = StoredMembership::new(Some(entry.log_id), members);
-                    Outcome::default()
-                }
-            }
-        });
-        Ok(outcomes.collect())
+        let mut outcomes = Vec::new();
+        for entry in entries {
+            outcomes.push(applied.apply(entry)?);
+        }
+        let last = applied.last.map_or(0, |last| last.index);
+        applied.machine.applied(last);
+        Ok(outcomes)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotWriter {
@@ -218,7 +273,12 @@ impl<M: Machine> RaftStateMachine<RaftTypes> for Feeder<M> {
         meta: &SnapshotMeta,
         snapshot: Box<SnapshotFile>,
     ) -> Result<(), StorageError> {
-        let (folder, meta) = (self.folder.clone(), meta.clone());
+        let meta = meta.clone();
+        let folder = self.folder.clone().ok_or_else(|| {
+            on_snapshot(&io::Error::other(
+                "a member that keeps nothing was sent a snapshot",
+            ))
+        })?;
         let (applied, publishing) = (Arc::clone(&self.applied), Arc::clone(&self.publishing));
         blocking(move || {
             let (_, mut chunks) = snapshot.read()?;
@@ -227,8 +287,7 @@ impl<M: Machine> RaftStateMachine<RaftTypes> for Feeder<M> {
             let _one = publishing.lock();
             let mut applied = applied.write();
             applied.machine.install(&mut chunks)?;
-            applied.last = meta.last_log_id;
-            applied.membership = meta.last_membership;
+            applied.reached(meta);
             if *snapshot != SnapshotFile::current(&folder) {
                 snapshot.publish(&folder)?;
             }
@@ -238,7 +297,9 @@ impl<M: Machine> RaftStateMachine<RaftTypes> for Feeder<M> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<RaftTypes>>, StorageError> {
-        let folder = self.folder.clone();
+        let Some(folder) = self.folder.clone() else {
+            return Ok(None);
+        };
         blocking(move || current(&folder)).await
     }
 }

@@ -1,7 +1,11 @@
 //! Storage against the library's own conformance suite, and what the suite does not ask.
 
+pub(crate) mod bench;
+mod cluster;
 mod faults;
 mod kills;
+mod members;
+mod partitions;
 
 use std::io;
 use std::time::Duration;
@@ -24,13 +28,13 @@ pub(super) struct Toy {
 }
 
 impl Machine for Toy {
-    fn apply(&mut self, index: u64, batch: &Bytes) -> Bytes {
+    fn apply(&mut self, index: u64, batch: &Bytes) -> io::Result<Bytes> {
         self.batches.push(batch.clone());
-        index.to_le_bytes().to_vec().into()
+        Ok(index.to_le_bytes().to_vec().into())
     }
 
-    fn freeze(&self) -> Frozen {
-        Box::new(self.batches.clone().into_iter())
+    fn freeze(&self) -> io::Result<Frozen> {
+        Ok(Box::new(self.batches.clone().into_iter()))
     }
 
     fn install(&mut self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> io::Result<()> {

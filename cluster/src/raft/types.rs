@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde::de::{Error as _, Visitor};
@@ -14,7 +16,7 @@ use super::snapshot::SnapshotFile;
 use crate::NodeId;
 
 /// The most bytes of one batch of commands: larger log items would leave the store's segments for files of their own.
-pub const BATCH_BYTES_MAX: usize = 64 << 10;
+pub const BATCH_BYTES_MAX: usize = crate::metadata::ENTRY_BYTES_MAX;
 
 /// A member of the consensus: a node, and the disk on which it keeps its votes.
 ///
@@ -71,9 +73,42 @@ fn as_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Erro
     deserializer.deserialize_bytes(Raw)
 }
 
+/// Whether a batch was handed to this member's log. Known to the process that proposed it only; it never travels.
+///
+/// Consensus says "ask the leader" both for what it never took and for what it took and lost; the first may be
+/// proposed again, the second may still be committed by another leader. This tells them apart.
+#[derive(Clone, Debug, Default)]
+pub struct Traced(Option<Arc<AtomicBool>>);
+
+impl PartialEq for Traced {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Traced {}
+
+impl Traced {
+    /// Whether the log was given the batch.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        let logged = self.0.as_ref();
+        logged.is_some_and(|logged| logged.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn logged(&self) {
+        if let Some(logged) = &self.0 {
+            logged.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 /// A batch of commands that are committed together, at most [`BATCH_BYTES_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Batch(Bytes);
+pub struct Batch {
+    bytes: Bytes,
+    trace: Traced,
+}
 
 /// A batch that is too large to be one log item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +139,10 @@ impl Batch {
     /// When there are more than [`BATCH_BYTES_MAX`].
     pub fn new(bytes: Bytes) -> Result<Self, BatchTooLarge> {
         match bytes.len() {
-            fine if fine <= BATCH_BYTES_MAX => Ok(Self(bytes)),
+            fine if fine <= BATCH_BYTES_MAX => Ok(Self {
+                bytes,
+                trace: Traced::default(),
+            }),
             bytes => Err(BatchTooLarge { bytes }),
         }
     }
@@ -112,13 +150,31 @@ impl Batch {
     /// The bytes, as they were proposed.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// Follows the batch from here on, for as long as it stays in this process.
+    #[must_use]
+    pub fn traced(self) -> (Self, Traced) {
+        let trace = Traced(Some(Arc::new(AtomicBool::new(false))));
+        let bytes = self.bytes;
+        (
+            Self {
+                bytes,
+                trace: trace.clone(),
+            },
+            trace,
+        )
+    }
+
+    pub(super) const fn trace(&self) -> &Traced {
+        &self.trace
     }
 }
 
 impl Serialize for Batch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        serializer.serialize_bytes(&self.bytes)
     }
 }
 
@@ -162,6 +218,8 @@ pub type LogId = openraft::LogId<RaftId>;
 pub type Vote = openraft::Vote<RaftId>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::SnapshotMeta<RaftId, Addresses>;
+/// Who votes and who learns.
+pub type Membership = openraft::Membership<RaftId, Addresses>;
 /// The members, and the log item that made them so.
 pub type StoredMembership = openraft::StoredMembership<RaftId, Addresses>;
 /// How storage tells consensus that it must stop.

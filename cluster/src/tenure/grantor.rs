@@ -20,8 +20,8 @@ pub struct GrantorTiming {
     pub over_us: u64,
     /// Rounds begin at least this far apart.
     pub round_us_min: u64,
-    /// A node that has not asked for this long since the leadership began is overdue. For a node that never asked only;
-    /// nothing rests on it but that a living one gets its chance.
+    /// A node that this leadership never granted anything is overdue when it was seen alive in the state for this long.
+    /// No former leader's grant lasts longer.
     pub patience_us: u64,
 }
 
@@ -34,7 +34,7 @@ impl GrantorTiming {
             tenure_us,
             over_us: election_timeout_us_max,
             round_us_min: 10_000,
-            patience_us: election_timeout_us_max.saturating_mul(2),
+            patience_us: election_timeout_us_max,
         }
     }
 }
@@ -53,6 +53,8 @@ pub struct StillHeld {
 
 #[derive(Clone, Copy, Debug)]
 struct Standing {
+    /// When this leadership first saw the life.
+    since_us: u64,
     /// When all that was granted is certainly over, on the leader's clock; it may be granted nothing and have only
     /// asked.
     until_us: Option<u64>,
@@ -60,22 +62,31 @@ struct Standing {
     is_barred: bool,
 }
 
+impl Standing {
+    const fn first_seen(since_us: u64) -> Self {
+        Self {
+            since_us,
+            until_us: None,
+            is_barred: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Asked {
     round: Round,
     began_us: u64,
-    asks: BTreeMap<Incarnation, u64>,
+    asks: BTreeMap<Incarnation, TenureAsk>,
 }
 
 /// One leadership's grants. A node that becomes leader again makes a new one.
 #[derive(Debug)]
 pub struct Grantor {
     timing: GrantorTiming,
-    since_us: u64,
     rounds: u64,
     began_us: Option<u64>,
     /// The latest question of each node that no round has taken yet.
-    waiting: BTreeMap<Incarnation, u64>,
+    waiting: BTreeMap<Incarnation, TenureAsk>,
     under_way: Option<Asked>,
     standings: BTreeMap<Incarnation, Standing>,
 }
@@ -83,10 +94,9 @@ pub struct Grantor {
 impl Grantor {
     /// The grants of a leadership that begins now. Nothing of former leaders needs to be waited for.
     #[must_use]
-    pub const fn new(timing: GrantorTiming, now_us: u64) -> Self {
+    pub const fn new(timing: GrantorTiming) -> Self {
         Self {
             timing,
-            since_us: now_us,
             rounds: 0,
             began_us: None,
             waiting: BTreeMap::new(),
@@ -106,8 +116,10 @@ impl Grantor {
         if is_barred || !is_known && self.waiting.len() >= WAITING_MAX {
             return;
         }
-        let number = self.waiting.entry(ask.holder).or_default();
-        *number = ask.number.max(*number);
+        let latest = self.waiting.entry(ask.holder).or_insert(ask);
+        if ask.number > latest.number {
+            *latest = ask;
+        }
     }
 
     /// Begins a round if somebody waits, none is under way and the last is not too fresh. The caller then confirms its
@@ -130,31 +142,30 @@ impl Grantor {
         Some(round)
     }
 
-    /// Leadership was confirmed for a round. `is_alive` is asked of the state as applied after the confirmation. The
+    /// Leadership was confirmed for a round. `alive_since` is asked of the state as applied after the confirmation: the
+    /// index of the last change of a life that is alive. One that has not heard of that itself gets nothing yet. The
     /// grants are noted before they are returned, so a node may hold no more than is known here.
     pub fn confirmed(
         &mut self,
         round: Round,
-        is_alive: impl Fn(Incarnation) -> bool,
+        alive_since: impl Fn(Incarnation) -> Option<u64>,
     ) -> Vec<TenureGrant> {
         let Some(asked) = self.under_way.take_if(|asked| asked.round == round) else {
             return Vec::new();
         };
         let until_us = asked.began_us.saturating_add(self.timing.over_us);
         let mut grants = Vec::with_capacity(asked.asks.len());
-        for (holder, number) in asked.asks {
-            if !is_alive(holder) {
+        for (holder, ask) in asked.asks {
+            if alive_since(holder).is_none_or(|since_index| ask.applied_index < since_index) {
                 continue;
             }
-            let standing = self.standings.entry(holder).or_insert(Standing {
-                until_us: None,
-                is_barred: false,
-            });
+            let standing = self.standings.entry(holder);
+            let standing = standing.or_insert(Standing::first_seen(asked.began_us));
             if !standing.is_barred {
                 standing.until_us = standing.until_us.max(Some(until_us));
                 grants.push(TenureGrant {
                     holder,
-                    number,
+                    number: ask.number,
                     tenure_us: self.timing.tenure_us,
                 });
             }
@@ -168,30 +179,36 @@ impl Grantor {
     }
 
     /// Of these nodes, all alive in the applied state, those whose tenures have certainly run out.
+    ///
+    /// To be declared down in this order: whoever was heard of last goes last, and of a slot that they all held the last
+    /// one keeps what it has.
     pub fn overdue(
-        &self,
+        &mut self,
         alive: impl IntoIterator<Item = Incarnation>,
         now_us: u64,
     ) -> Vec<Incarnation> {
-        let patience_us = self.since_us.saturating_add(self.timing.patience_us);
+        let patience_us = self.timing.patience_us;
+        let standings = &mut self.standings;
         let is_overdue = |node: &Incarnation| {
-            let standing = self.standings.get(node);
-            let granted_us = standing.and_then(|standing| standing.until_us);
-            now_us >= granted_us.unwrap_or(patience_us)
+            let standing = standings.entry(*node);
+            let standing = standing.or_insert(Standing::first_seen(now_us));
+            let over_us = standing.until_us;
+            now_us >= over_us.unwrap_or(standing.since_us.saturating_add(patience_us))
         };
-        alive.into_iter().filter(is_overdue).collect()
+        let mut overdue: Vec<Incarnation> = alive.into_iter().filter(is_overdue).collect();
+        let until_us = |node: &Incarnation| self.standings.get(node).map(|it| it.until_us);
+        overdue.sort_by_key(|node| (until_us(node), *node));
+        overdue
     }
 
     /// Declares a node down, right before that is proposed to Raft: it gets nothing more from this leadership, not even
-    /// from the round under way. There is no way back: that life of the node must end.
+    /// from the round under way, before [`Grantor::decided`].
     ///
     /// # Errors
     /// [`StillHeld`] while it may hold a tenure of this leadership.
     pub fn declare_down(&mut self, node: Incarnation, now_us: u64) -> Result<(), StillHeld> {
-        let standing = self.standings.entry(node).or_insert(Standing {
-            until_us: None,
-            is_barred: false,
-        });
+        let standing = self.standings.entry(node);
+        let standing = standing.or_insert(Standing::first_seen(now_us));
         match standing.until_us {
             Some(until_us) if now_us < until_us => Err(StillHeld { until_us }),
             _ => {
@@ -202,8 +219,23 @@ impl Grantor {
         }
     }
 
+    /// Whether a life was declared down and that is not decided yet.
+    #[must_use]
+    pub fn is_barred(&self, node: Incarnation) -> bool {
+        let standing = self.standings.get(&node);
+        standing.is_some_and(|standing| standing.is_barred)
+    }
+
+    /// What was proposed of a life that was declared down is decided and applied: it took effect, or never will, since it
+    /// compares with the index at which the life's state was changed last. If the state says that the life is alive, now
+    /// or later, it may be granted again, and has its time to ask.
+    pub fn decided(&mut self, node: Incarnation) {
+        self.standings.remove(&node);
+    }
+
     /// Forgets nodes that are not in the applied state any more, so that the table stays as small as the cluster.
     pub fn forget(&mut self, is_alive: impl Fn(Incarnation) -> bool) {
-        self.standings.retain(|node, _| is_alive(*node));
+        self.standings
+            .retain(|node, standing| standing.is_barred || is_alive(*node));
     }
 }

@@ -34,8 +34,8 @@ impl Holder {
     }
 
     /// Asks again. `now_us` must be read *before* the question leaves; asking every 100 ms keeps a tenure of 360 ms
-    /// alive through two lost answers.
-    pub fn ask(&mut self, now_us: u64) -> TenureAsk {
+    /// alive through two lost answers. What was applied up to `applied_index` must have reached whoever serves.
+    pub fn ask(&mut self, now_us: u64, applied_index: u64) -> TenureAsk {
         self.number += 1;
         if self.asks.len() >= ASKS_MAX {
             self.asks.pop_front();
@@ -44,6 +44,7 @@ impl Holder {
         TenureAsk {
             holder: self.me,
             number: self.number,
+            applied_index,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Tenures against every order of questions, answers and elections. It must never know entries.
 
+mod live;
+
 use proptest::prelude::*;
 use ultrakv_actors::BootId;
 
@@ -27,11 +29,11 @@ fn holder() -> Holder {
 #[test]
 fn a_tenure_counts_from_when_it_was_asked_for() {
     let mut holder = holder();
-    let ask = holder.ask(1000 * MS);
-    let mut grantor = Grantor::new(timing(), 0);
+    let ask = holder.ask(1000 * MS, 0);
+    let mut grantor = Grantor::new(timing());
     grantor.asked(ask);
     let round = grantor.begin(50 * MS).unwrap();
-    let grants = grantor.confirmed(round, |_| true);
+    let grants = grantor.confirmed(round, |_| Some(0));
     assert_eq!(grants.len(), 1);
     assert!(!holder.is_held(1100 * MS));
     holder.granted(grants[0]);
@@ -42,21 +44,24 @@ fn a_tenure_counts_from_when_it_was_asked_for() {
 
 #[test]
 fn a_round_under_way_answers_no_later_question() {
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     let mut holder = holder();
-    grantor.asked(Holder::new(node(2), u64::MAX).ask(0));
+    grantor.asked(Holder::new(node(2), u64::MAX).ask(0, 0));
     let round = grantor.begin(0).unwrap();
-    grantor.asked(holder.ask(1));
+    grantor.asked(holder.ask(1, 0));
     assert_eq!(grantor.begin(1), None);
-    let grants = grantor.confirmed(round, |_| true);
+    let grants = grantor.confirmed(round, |_| Some(0));
     assert_eq!(
         grants.iter().map(|grant| grant.holder).collect::<Vec<_>>(),
         [node(2)]
     );
-    assert!(grantor.confirmed(round, |_| true).is_empty(), "once only");
+    assert!(
+        grantor.confirmed(round, |_| Some(0)).is_empty(),
+        "once only"
+    );
     assert!(grantor.begin(9 * MS).is_none(), "too fresh");
     let round = grantor.begin(10 * MS).unwrap();
-    assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
+    assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn late_repeated_and_foreign_answers_do_no_harm() {
         number: ask.number,
         tenure_us: timing().tenure_us,
     };
-    let (first, second) = (holder.ask(0), holder.ask(100 * MS));
+    let (first, second) = (holder.ask(0, 0), holder.ask(100 * MS, 0));
     holder.granted(grant(second));
     holder.granted(grant(first));
     holder.granted(grant(second));
@@ -79,7 +84,7 @@ fn late_repeated_and_foreign_answers_do_no_harm() {
         },
         timing().tenure_us,
     );
-    reborn.ask(0);
+    reborn.ask(0, 0);
     reborn.granted(grant(first));
     assert_eq!(reborn.until_us(), None, "a grant to a former life");
     let unasked = TenureAsk {
@@ -97,7 +102,7 @@ fn late_repeated_and_foreign_answers_do_no_harm() {
         "never more than is configured"
     );
     for _ in 0..ASKS_MAX {
-        holder.ask(200 * MS);
+        holder.ask(200 * MS, 0);
     }
     let forgotten = holder.clone().until_us();
     holder.granted(grant(first));
@@ -106,42 +111,80 @@ fn late_repeated_and_foreign_answers_do_no_harm() {
 
 #[test]
 fn nobody_is_down_while_a_grant_may_last_and_nobody_down_is_granted() {
-    let mut grantor = Grantor::new(timing(), 0);
+    let mut grantor = Grantor::new(timing());
     let mut holder = holder();
-    assert!(grantor.overdue([node(1)], 799 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 0).is_empty());
+    assert!(grantor.overdue([node(1)], 399 * MS).is_empty());
     assert_eq!(
-        grantor.overdue([node(1)], 800 * MS),
+        grantor.overdue([node(1)], 400 * MS),
         [node(1)],
         "never asked"
     );
-    grantor.asked(holder.ask(0));
+    grantor.asked(holder.ask(0, 0));
     let round = grantor.begin(0).unwrap();
-    assert_eq!(grantor.confirmed(round, |_| true).len(), 1);
+    assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
     assert!(grantor.overdue([node(1)], 400 * MS - 1).is_empty());
     let held = grantor.declare_down(node(1), 400 * MS - 1);
     assert_eq!(held, Err(StillHeld { until_us: 400 * MS }));
-    grantor.asked(holder.ask(350 * MS));
+    grantor.asked(holder.ask(350 * MS, 0));
     let round = grantor.begin(400 * MS).unwrap();
     assert_eq!(grantor.overdue([node(1)], 400 * MS), [node(1)]);
     grantor.declare_down(node(1), 400 * MS).unwrap();
     assert!(
-        grantor.confirmed(round, |_| true).is_empty(),
+        grantor.confirmed(round, |_| Some(0)).is_empty(),
         "not even under way"
     );
-    grantor.asked(holder.ask(370 * MS));
+    grantor.asked(holder.ask(370 * MS, 0));
     assert_eq!(grantor.begin(440 * MS), None, "barred");
+    grantor.forget(|_| false);
+    grantor.asked(holder.ask(370 * MS, 0));
+    assert_eq!(grantor.begin(440 * MS), None, "still barred");
+    // Once that is decided a life that came back has as much time to ask as any other.
+    grantor.decided(node(1));
+    assert!(grantor.overdue([node(1)], 500 * MS).is_empty());
+    assert!(grantor.overdue([node(1)], 899 * MS).is_empty());
+    assert_eq!(grantor.overdue([node(1)], 900 * MS), [node(1)]);
+    grantor.asked(holder.ask(900 * MS, 0));
+    let round = grantor.begin(900 * MS).unwrap();
+    assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
+    assert!(grantor.overdue([node(1)], 1299 * MS).is_empty());
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_its_coming_up_is_granted_nothing() {
+    let mut grantor = Grantor::new(timing());
+    let mut holder = holder();
+    let came_up = |_| Some(7);
+    grantor.asked(holder.ask(0, 6));
+    let round = grantor.begin(0).unwrap();
+    assert!(grantor.confirmed(round, came_up).is_empty());
+    grantor.asked(holder.ask(20 * MS, 7));
+    let round = grantor.begin(20 * MS).unwrap();
+    assert_eq!(grantor.confirmed(round, came_up).len(), 1);
+}
+
+#[test]
+fn of_several_that_ran_out_the_one_heard_of_last_goes_last() {
+    let mut grantor = Grantor::new(timing());
+    for (at_us, number) in [(0, 2), (20 * MS, 3), (40 * MS, 1)] {
+        grantor.asked(Holder::new(node(number), u64::MAX).ask(at_us, 0));
+        let round = grantor.begin(at_us).unwrap();
+        assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
+    }
+    let all = [1, 2, 3].map(node);
+    assert_eq!(grantor.overdue(all, 1000 * MS), [2, 3, 1].map(node));
 }
 
 #[test]
 fn only_who_is_alive_in_the_applied_state_is_granted() {
-    let mut grantor = Grantor::new(timing(), 0);
-    grantor.asked(holder().ask(0));
+    let mut grantor = Grantor::new(timing());
+    grantor.asked(holder().ask(0, 0));
     let round = grantor.begin(0).unwrap();
-    assert!(grantor.confirmed(round, |_| false).is_empty());
-    grantor.asked(holder().ask(0));
+    assert!(grantor.confirmed(round, |_| None).is_empty());
+    grantor.asked(holder().ask(0, 0));
     let round = grantor.begin(20 * MS).unwrap();
     grantor.unconfirmed(round);
-    assert!(grantor.confirmed(round, |_| true).is_empty());
+    assert!(grantor.confirmed(round, |_| Some(0)).is_empty());
 }
 
 proptest! {
@@ -158,17 +201,17 @@ proptest! {
     ) {
         let local = |true_us: u64| skew_us + true_us * rate_percent / 100;
         let mut holder = holder();
-        let mut grantor = Grantor::new(timing(), 0);
+        let mut grantor = Grantor::new(timing());
         let mut arrivals = Vec::new();
         let (mut now_us, mut bound_us) = (0, 0);
         for (wait_ms, way_ms, back_ms, is_twice) in steps {
             now_us += wait_ms * MS;
-            let ask = holder.ask(local(now_us));
+            let ask = holder.ask(local(now_us), 0);
             now_us += way_ms * MS;
             grantor.asked(ask);
             if let Some(round) = grantor.begin(now_us) {
                 let t0_us = now_us;
-                for grant in grantor.confirmed(round, |_| true) {
+                for grant in grantor.confirmed(round, |_| Some(0)) {
                     arrivals.push((now_us + back_ms * MS, grant, t0_us));
                     if is_twice {
                         arrivals.push((now_us + 2 * back_ms * MS, grant, t0_us));

@@ -10,7 +10,8 @@ const NO_QUANTIZATION: &str = "blocks keep every bit of the model's dtype";
 const NO_PERSISTENCE: &str = "the cache lives in memory and starts cold after a restart";
 const NO_PREFETCH: &str = "blocks are looked up when a request needs them";
 const NO_DEVICES: &str = "blocks live in host memory; no accelerator memory is used";
-const NO_CLUSTER: &str = "the node is a cluster of one";
+const NO_CLUSTER: &str = "cluster.certs makes the node a member of a cluster; this word cannot";
+const NO_BACKEND: &str = "nodes speak QUIC and TCP with each other";
 const NO_PROFILING: &str = "figures are measured all the time and served on /metrics";
 const NO_WARMUP: &str = "the cache starts cold";
 const NO_BATCHES: &str =
@@ -158,11 +159,11 @@ pub(super) const KEYS: &[Key] = &[
     not_yet("kv_cache.enable_prefetch", Kind::Flag, NO_PREFETCH),
     not_yet("kv_cache.prefetch_size", SMALL, NO_PREFETCH),
     not_yet("kv_cache.enable_profiling", Kind::Flag, NO_PROFILING),
-    not_yet("kv_cache.enable_distributed", Kind::Flag, NO_CLUSTER),
+    always("kv_cache.enable_distributed", "false", NO_CLUSTER),
     not_yet(
         "kv_cache.distributed_backend",
         Kind::Choice(&["nccl", "gloo", "mpi"]),
-        NO_CLUSTER,
+        NO_BACKEND,
     ),
     Key {
         path: "kv_cache.multi_tenant",

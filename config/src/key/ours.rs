@@ -1,6 +1,6 @@
 //! The settings of ours: section by section, each with its bounds.
 //!
-//! Bounds here are what the machinery can bear. The narrower bounds of documented words stand beside those words.
+//! Section `cluster` has a file of its own. Bounds here are what the machinery can bear. The narrower bounds of documented words stand beside those words.
 
 use super::{Key, Meaning, PRESETS};
 use crate::plain::{ByteCount, Plain};
@@ -10,7 +10,7 @@ use crate::value::{Kind, Value};
 /// Twelve hours, the longest any limit waits.
 const HALF_DAY_MS: u64 = 12 * 3_600 * 1_000;
 /// A petabyte: beyond any host.
-const BYTES_MAX: u64 = 1 << 50;
+pub(super) const BYTES_MAX: u64 = 1 << 50;
 
 /// The spellings of a dtype.
 pub(super) const DTYPES: &[&str] = &["float32", "float16", "bfloat16"];
@@ -58,8 +58,10 @@ macro_rules! bytes {
     };
 }
 
+pub(super) use {bytes, setting};
+
 /// A count that fits in 32 bits, from 1.
-const fn count(max: u32) -> Kind {
+pub(super) const fn count(max: u32) -> Kind {
     // Widening; `u64::from` is not const.
     #[expect(clippy::as_conversions, reason = "u32 to u64 never loses anything")]
     Kind::Count {
@@ -69,7 +71,7 @@ const fn count(max: u32) -> Kind {
 }
 
 /// A span of time from one millisecond.
-const TIME: Kind = Kind::Time {
+pub(super) const TIME: Kind = Kind::Time {
     min_ms: 1,
     max_ms: HALF_DAY_MS,
 };
@@ -88,6 +90,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Name,
         node.name,
         "The node's name in logs, metrics and status."
+    ),
+    setting!(
+        "node.data",
+        Kind::Path,
+        node.data,
+        "The folder of the node's own that outlives the process; needed with cluster.certs, unused without."
     ),
     setting!(
         "http.bind",
@@ -324,6 +332,12 @@ pub(super) const KEYS: &[Key] = &[
         TIME,
         limits.shutdown_timeout,
         "How long a stopping node waits for requests it has begun."
+    ),
+    setting!(
+        "limits.drain_timeout",
+        TIME,
+        limits.drain_timeout,
+        "How long a stopping member of a cluster hands its slots over, before it closes its doors."
     ),
     setting!(
         "auth.token_file",

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::auth::Caller;
 use crate::door::cache_admin::{CheckAnswer, word};
-use crate::figures::Figures;
+use crate::figures::{Figures, Standing};
 use crate::state::AppState;
 use crate::telemetry;
 
@@ -44,7 +44,8 @@ struct Word {
 /// Readiness.
 #[derive(Debug, Serialize, ToSchema)]
 struct Readiness {
-    /// `ready` or `not_ready`.
+    /// `ready`; `degraded`: blocks are served and entries are not, for want of a quorum; `draining`: it still serves and is
+    /// about to stop; or `not_ready`.
     #[schema(example = "ready")]
     status: &'static str,
     /// What was checked; only with `?verbose`, or when a check fails.
@@ -139,26 +140,33 @@ async fn livez() -> Json<Word> {
 
 /// Whether the node can serve.
 #[utoipa::path(get, path = "/readyz", tag = "health",
-    params(("verbose" = Option<String>, Query, description = "Lists the checks and the warnings about settings.")),
+    params(
+        ("verbose" = Option<String>, Query, description = "Lists the checks and the warnings about settings."),
+        ("degraded" = Option<String>, Query, description = "`ok`: a degraded node, which serves blocks only, is answered 200 too."),
+    ),
     responses(
         (status = 200, description = "It can.", body = Readiness),
-        (status = 503, description = "It cannot; `checks` says why.", body = Readiness),
+        (status = 503, description = "It cannot, or not everything; `checks` says why.", body = Readiness),
     ))]
 async fn readyz(
     State(state): State<AppState>,
     RawQuery(query): RawQuery,
 ) -> (StatusCode, Json<Readiness>) {
     let figures = Figures::gather(&state).await;
-    let ready = figures.ready();
+    let standing = figures.standing();
+    let ready = standing == Standing::Ready;
     let asks =
         |part: &str| part == "verbose" || part.starts_with("verbose=") && part != "verbose=false";
-    let verbose = query.is_some_and(|query| query.split('&').any(asks));
+    let query = query.unwrap_or_default();
+    let verbose = query.split('&').any(asks);
+    let content = query.split('&').any(|part| part == "degraded=ok");
+    let serves = ready || content && standing == Standing::Degraded;
     let answer = Readiness {
-        status: if ready { "ready" } else { "not_ready" },
+        status: standing.name(),
         checks: (verbose || !ready).then(|| figures.checks.iter().map(CheckAnswer::from).collect()),
         warnings: verbose.then(|| state.warnings.iter().map(WarningAnswer::from).collect()),
     };
-    (status_code(ready), Json(answer))
+    (status_code(serves), Json(answer))
 }
 
 /// The same as `/readyz`, in a word.

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod fields;
 mod name;
 pub mod openai;
+pub(crate) mod operate;
 pub mod process;
 pub(crate) mod request_head;
 pub(crate) mod self_test;
@@ -34,6 +35,6 @@ pub(crate) fn routes(door: Door) -> OpenApiRouter<AppState> {
             .merge(cache_admin::router())
             .merge(blocks::router())
             .merge(entries::router()),
-        Door::Admin => described.merge(admin::router()),
+        Door::Admin => described.merge(admin::router()).merge(operate::router()),
     }
 }

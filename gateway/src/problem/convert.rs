@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use ultrakv_actors::{PutError, RequestError};
-use ultrakv_cache::{EntryRefusal, PutRefusal};
-use ultrakv_cluster::{EntryError, PurgeError, UnknownService};
+use ultrakv_cache::PutRefusal;
+use ultrakv_cluster::{EntryError, EntryRefusal, OperateError, PurgeError, UnknownService};
 
 use super::Problem;
 
@@ -49,7 +49,9 @@ impl From<EntryError> for Problem {
     fn from(error: EntryError) -> Self {
         let status = match error {
             EntryError::Request(error) => return Self::from(error),
-            EntryError::OutcomeUnknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+            EntryError::OutcomeUnknown(_) | EntryError::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             EntryError::Refused(why) => return Self::from(why),
             EntryError::Conflict { .. } => StatusCode::PRECONDITION_FAILED,
             EntryError::DomainPurged => StatusCode::CONFLICT,
@@ -89,8 +91,66 @@ impl From<PurgeError> for Problem {
     fn from(error: PurgeError) -> Self {
         let status = match &error {
             PurgeError::Unknown(unknown) => return Self::from(unknown.clone()),
-            PurgeError::Unconfirmed(cause) => Self::from(*cause).status(),
+            PurgeError::Unconfirmed { .. } => StatusCode::GATEWAY_TIMEOUT,
+            PurgeError::Unordered(_) => StatusCode::SERVICE_UNAVAILABLE,
+            PurgeError::Stopped(cause) => Self::from(*cause).status(),
         };
         Self::new(status, error.code(), error.to_string()).hint(error.hint())
+    }
+}
+
+impl From<OperateError> for Problem {
+    fn from(error: OperateError) -> Self {
+        let status = match &error {
+            OperateError::BadSeed { .. } => StatusCode::BAD_REQUEST,
+            OperateError::UnknownNode(_) | OperateError::UnknownJob(_) => StatusCode::NOT_FOUND,
+            OperateError::NoCluster
+            | OperateError::LastMember(_)
+            | OperateError::JobRunning(_)
+            | OperateError::JobOver { .. }
+            | OperateError::WrongState { .. }
+            | OperateError::Member { .. }
+            | OperateError::Refused(_) => StatusCode::CONFLICT,
+            OperateError::NoSeed { .. } | OperateError::NoQuorum => StatusCode::SERVICE_UNAVAILABLE,
+            OperateError::Request(cause) => Self::from(*cause).status(),
+        };
+        let problem = Self::new(status, error.code(), error.to_string()).hint(error.hint());
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                problem.retry_after(1)
+            }
+            _ => problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ultrakv_cluster::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn operators_are_told_whether_to_ask_again() {
+        let told = |error: OperateError| {
+            let problem = Problem::from(error);
+            (problem.status().as_u16(), problem.code())
+        };
+        assert_eq!(told(OperateError::NoCluster), (409, "no_cluster"));
+        assert_eq!(told(OperateError::NoQuorum), (503, "no_quorum"));
+        assert_eq!(
+            told(OperateError::UnknownNode(NodeId::default())),
+            (404, "unknown_member")
+        );
+        assert_eq!(
+            told(OperateError::Request(RequestError::Deadline)),
+            (504, "deadline")
+        );
+        assert_eq!(
+            told(OperateError::Request(RequestError::Busy)),
+            (429, "busy")
+        );
+        let late = Problem::from(OperateError::Request(RequestError::Deadline)).body(None);
+        assert!(late.hint.contains("cluster jobs"), "{}", late.hint);
     }
 }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ultrakv_actors::clock::Deadline;
-use ultrakv_actors::{BlockPut, Domain, EntryOptions, LeasedBlock, Stored};
+use ultrakv_actors::{BlockPut, Domain, LeasedBlock, Stored};
 use ultrakv_cache::{BlockAddress, Pin};
-use ultrakv_cluster::ClusterHandle;
+use ultrakv_cluster::{ClusterHandle, EntryOptions};
 
 use crate::process::error::ProcessError;
 use crate::process::store::{CachedBlock, InDoubt, NewBlock, NewEntry, Store};

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use ultrakv_actors::{Node, NodePlan};
-use ultrakv_cluster::{ClusterHandle, ClusterPlan};
+use ultrakv_cluster::{ClusterHandle, ClusterPlan, NodeId};
 use ultrakv_config::{ServiceSettings, Settings, Warning};
 use ultrakv_gateway::{Gateway, GatewayParts, StartError};
 use ultrakv_model::{Engine, EngineOptions, ReferenceConfig};
@@ -16,6 +16,7 @@ use ultrakv_model::{Engine, EngineOptions, ReferenceConfig};
 pub(crate) struct House {
     gateway: Gateway,
     node: Node,
+    node_id: NodeId,
     client: Client,
 }
 
@@ -76,6 +77,7 @@ impl House {
             ..EngineOptions::default()
         };
         let engine = Engine::load_reference(&model, &options).expect("a small model");
+        let node_id = cluster.status().node_id;
         let parts = GatewayParts {
             node: node.clone(),
             cluster,
@@ -88,6 +90,7 @@ impl House {
         Ok(Self {
             gateway,
             node,
+            node_id,
             client: Client::new(),
         })
     }
@@ -102,6 +105,16 @@ impl House {
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
             .request(method, format!("http://{}{path}", self.gateway.admin()))
+    }
+
+    /// The id of its node.
+    pub(crate) const fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Says that it is about to stop.
+    pub(crate) fn announce_stop(&self) {
+        self.gateway.announce_stop();
     }
 
     /// Closes the doors; true when nothing was cut off.

@@ -4,6 +4,7 @@
 //! - [`blocks`]: the block API;
 //! - [`cache`]: figures, health, clearing, the self-test;
 //! - [`admin`]: the admin door;
+//! - [`operate`]: the cluster's routes at the admin door;
 //! - [`opening`]: what keeps the doors shut, and how they close.
 
 #![expect(
@@ -18,4 +19,5 @@ mod blocks;
 mod cache;
 mod house;
 mod opening;
+mod operate;
 mod routes;

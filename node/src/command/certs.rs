@@ -12,7 +12,7 @@ use ultrakv_cluster::lane::tls::{
     NODE_KEY, Subject,
 };
 
-use crate::args::{CertsCommand, CertsInitArguments, CertsNodeArguments, Output};
+use crate::args::{CertsCommand, CertsInitArguments, CertsNodeArguments};
 use crate::exit::{Failure, Status};
 use crate::output;
 
@@ -33,10 +33,7 @@ pub(super) fn run(command: &CertsCommand) -> Result<(), Failure> {
         CertsCommand::Init(arguments) => (init(arguments, now)?, arguments.output),
         CertsCommand::Node(arguments) => (node(arguments, now)?, arguments.output),
     };
-    match format {
-        Output::Json => output::json(&made),
-        Output::Table => output::print_words(&rows(&made)),
-    }
+    output::result(format, &made, || output::print_words(&rows(&made)))
 }
 
 fn init(arguments: &CertsInitArguments, now: UnixMs) -> Result<Made, Failure> {

@@ -6,7 +6,7 @@ mod shape;
 use serde::Serialize;
 use ultrakv_config::{ConfigError, Problem, Warning, effective, schema, to_yaml};
 
-use crate::args::{ConfigArguments, ConfigCommand, ConfigShowArguments, Output, ShowOutput};
+use crate::args::{ConfigArguments, ConfigCommand, ConfigShowArguments, ShowOutput};
 use crate::exit::{Failure, Status};
 use crate::{output, settings};
 
@@ -35,14 +35,14 @@ fn check(arguments: &ConfigArguments) -> Result<(), Failure> {
         Err(ConfigError { problems, warnings }) => (problems.as_slice(), warnings.as_slice()),
     };
     let ok = problems.is_empty();
-    match arguments.output {
-        Output::Json => output::json(&Found {
-            ok,
-            problems,
-            warnings,
-        })?,
-        Output::Table => output::data(&told(problems, warnings))?,
-    }
+    let found = Found {
+        ok,
+        problems,
+        warnings,
+    };
+    output::result(arguments.output, &found, || {
+        output::data(&told(problems, warnings))
+    })?;
     if ok {
         Ok(())
     } else {

@@ -15,7 +15,7 @@ use self::ask::Asker;
 use self::child::DemoNode;
 use self::report::Report;
 use self::script::Progress;
-use crate::args::{DemoArguments, Output};
+use crate::args::DemoArguments;
 use crate::exit::{Failure, Status};
 use crate::output;
 use crate::shutdown::Interrupts;
@@ -36,10 +36,7 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
                 return Err(Failure::new(Status::Failed, message));
             }
         };
-        match arguments.output {
-            Output::Json => output::json(&report)?,
-            Output::Table => report.print()?,
-        }
+        output::result(arguments.output, &report, || report.print())?;
         if arguments.keep {
             keep(&mut node, &mut interrupts).await?;
         }

@@ -1,28 +1,29 @@
 //! `ultrakv health`: is the node well, and with `--ready`, should it be sent requests?
 
-use crate::args::{HealthArguments, Output};
-use crate::client::NodeClient;
+use crate::args::HealthArguments;
+use crate::client::{NodeClient, read_token};
 use crate::exit::{Failure, Status};
 use crate::output;
 
 /// Asks and says.
 pub(super) async fn run(arguments: &HealthArguments) -> Result<(), Failure> {
-    let (base, path) = if arguments.ready {
-        (arguments.admin_url.as_str(), "/readyz?verbose")
+    let (base, flag, path) = if arguments.ready {
+        (&arguments.admin_url, "--admin-url", "/readyz?verbose")
     } else {
-        (arguments.client.url.as_str(), "/api/v1/kv-cache/health")
+        (&arguments.client.url, "--url", "/api/v1/kv-cache/health")
     };
-    let client = NodeClient::new(&arguments.client, base)?;
+    let token_file = arguments.client.token_file.as_deref();
+    let token = token_file.map(|path| read_token(path, None)).transpose()?;
+    let client = NodeClient::new(base, flag, token, arguments.client.timeout)?;
     let answer = client.get(path).await?;
     let said = answer
         .body
         .get("status")
         .and_then(serde_json::Value::as_str)
         .unwrap_or("unknown");
-    match arguments.client.output {
-        Output::Json => output::json(&answer.body)?,
-        Output::Table => output::print_words(&rows(said, &answer.body))?,
-    }
+    output::result(arguments.client.output, &answer.body, || {
+        output::print_words(&rows(said, &answer.body))
+    })?;
     if answer.status.is_success() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use crate::announce::Announcement;
 use crate::args::StartArguments;
 use crate::boot::{self, Running};
 use crate::exit::{Failure, Status};
-use crate::shutdown::{self, Interrupts};
+use crate::shutdown::{self, Grace, Interrupts};
 use crate::{settings, telemetry};
 
 /// Starts, serves, stops.
@@ -44,7 +44,10 @@ fn raise_open_files() {
 async fn serve(arguments: &StartArguments, loaded: Loaded) -> Result<(), Failure> {
     let mut interrupts = Interrupts::listen()?;
     let metrics = telemetry::start_metrics()?;
-    let drain_within = loaded.settings.limits.shutdown_timeout;
+    let grace = Grace {
+        hand_over: loaded.settings.limits.drain_timeout,
+        finish: loaded.settings.limits.shutdown_timeout,
+    };
     let running = tokio::select! {
         running = boot::boot(loaded, metrics) => running?,
         name = interrupts.next() => {
@@ -69,10 +72,11 @@ async fn serve(arguments: &StartArguments, loaded: Loaded) -> Result<(), Failure
         Ok(asked) => {
             tracing::info!(
                 asked,
-                drain_seconds = drain_within.as_secs_f64(),
+                hand_over_seconds = grace.hand_over.as_secs_f64(),
+                finish_seconds = grace.finish.as_secs_f64(),
                 "stopping"
             );
-            shutdown::close(running, drain_within, &mut interrupts).await
+            shutdown::close(running, grace, &mut interrupts).await
         }
         Err(reason) => {
             let why = match reason {
@@ -89,9 +93,13 @@ async fn serve(arguments: &StartArguments, loaded: Loaded) -> Result<(), Failure
 
 /// Tells the log, and whoever waits for the file, where the doors are.
 fn announce(arguments: &StartArguments, running: &Running) -> Result<(), Failure> {
-    let Running { gateway, .. } = running;
+    let Running {
+        gateway, cluster, ..
+    } = running;
     let pid = std::process::id();
-    tracing::info!(http = %gateway.http(), admin = %gateway.admin(), pid, "ready");
+    let node_id = cluster.node_id();
+    let lanes = cluster.lanes();
+    tracing::info!(http = %gateway.http(), admin = %gateway.admin(), pid, %node_id, "ready");
     let Some(path) = &arguments.announce else {
         return Ok(());
     };
@@ -99,6 +107,10 @@ fn announce(arguments: &StartArguments, running: &Running) -> Result<(), Failure
         http: gateway.http(),
         admin: gateway.admin(),
         pid,
+        node_id: Some(node_id),
+        // Without certificates nobody listens for other nodes.
+        cluster: lanes.map(|(control, _)| control),
+        bulk: lanes.map(|(_, bulk)| bulk),
     };
     said.write(path).map_err(|error| {
         Failure::caused(

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::args::{ClientArguments, Output};
-use crate::client::NodeClient;
+use crate::args::ClientArguments;
+use crate::client::{NodeClient, read_token};
 use crate::exit::{Failure, Status};
 use crate::{format, output};
 
@@ -65,16 +65,17 @@ const FIGURES: &[(&str, &str, Unit)] = &[
 
 /// Asks and prints.
 pub(super) async fn run(arguments: &ClientArguments) -> Result<(), Failure> {
-    let client = NodeClient::new(arguments, &arguments.url)?;
+    let token_file = arguments.token_file.as_deref();
+    let token = token_file.map(|path| read_token(path, None)).transpose()?;
+    let client = NodeClient::new(&arguments.url, "--url", token, arguments.timeout)?;
     let answer = client.get("/api/v1/kv-cache/stats").await?;
     if !answer.status.is_success() {
         let message = format!("{}: answered {}", arguments.url, answer.status);
         return Err(Failure::new(Status::Failed, message));
     }
-    match arguments.output {
-        Output::Json => output::json(&answer.body),
-        Output::Table => output::print_figures(&[], &rows(&answer.body)),
-    }
+    output::result(arguments.output, &answer.body, || {
+        output::print_figures(&[], &rows(&answer.body))
+    })
 }
 
 fn rows(body: &Value) -> Vec<Vec<String>> {

@@ -88,6 +88,14 @@ pub(super) fn agrees(shard: &Shard) {
     assert_eq!(claimed, leases, "leases and the counts on what they hold");
     counted.usage.entry_bytes = shard.entries.bytes();
     counted.usage.bytes += shard.entries.bytes();
+    assert_eq!(
+        shard.entries.recounted(),
+        (
+            shard.entries.len(),
+            shard.entries.bytes(),
+            shard.entries.kept_bytes()
+        )
+    );
     assert_eq!(counted.usage, shard.usage);
     assert_eq!(timed, shard.timed_blocks);
     arenas_agree(shard, &counted);

@@ -32,8 +32,7 @@ fn a_purge_hides_all_at_once_and_closes_the_arena_after_the_last_reader() {
         purged,
         [Effect::Purged {
             ticket: TICKET,
-            blocks: 2,
-            entries: 0
+            blocks: 2
         }]
     );
     assert!(!walk.holds(1) && !walk.holds(2) && walk.holds(3));
@@ -97,8 +96,7 @@ fn a_purge_of_more_than_one_step_hides_all_and_goes_on_with_ticks() {
         purged,
         [Effect::Purged {
             ticket: TICKET,
-            blocks: 70_000,
-            entries: 0
+            blocks: 70_000
         }]
     );
     assert!(walk.shard.stats().usage.blocks > 0);
@@ -341,18 +339,7 @@ fn a_resize_that_tokens_refuse_evicts_no_entries() {
     let mut walk = Walk::pages(32);
     assert_eq!(walk.put(Walk::block(1, 1)), STORED);
     let _reader = walk.get(1, Term::Held).unwrap();
-    let put = EntryPut {
-        domain: ARENA,
-        key: Box::from(&b"answer"[..]),
-        value: (&[7; 10][..]).into(),
-        class: EntryClass::Cached,
-        ttl_ms: None,
-        only_if: OnlyIf::Always,
-    };
-    walk.event(Event::EntryPut {
-        ticket: TICKET,
-        put,
-    });
+    walk.entry(7, 10, crate::entry::EntryClass::Cached).unwrap();
     let budget = Budget {
         tokens_max: Some(15),
         ..walk.shard.stats().budget

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arena::Extents;
-use crate::event::EntryValue;
+use crate::entry::{Entry, EntryBox, EntryClass};
+use crate::event::ListPage;
 
+mod entries;
 mod event;
 mod observe;
 mod steps;
@@ -46,14 +48,6 @@ struct KnownBlock {
     expires: Now,
 }
 
-#[derive(Clone, Debug)]
-struct KnownEntry {
-    value: EntryValue,
-    version: u64,
-    class: EntryClass,
-    expires: Now,
-}
-
 /// Pages that nobody else may get, until `until` or their release.
 #[derive(Debug)]
 struct Held {
@@ -68,7 +62,7 @@ struct Player {
     now: Now,
     ticket: u64,
     blocks: BTreeMap<usize, KnownBlock>,
-    entries: BTreeMap<(u32, u8), KnownEntry>,
+    entries: BTreeMap<(u16, u8), Entry>,
     reservations: BTreeMap<ReservationId, (ReserveBlock, usize, Held)>,
     leases: BTreeMap<LeaseId, Held>,
     run_leases: Vec<LeaseId>,
@@ -139,6 +133,13 @@ impl Player {
             return;
         }
         self.ticket += 1;
+        if let Step::Entry(step) = step {
+            let before = self.shard.stats();
+            let effects = self.play_entry(step);
+            assert!(effects.iter().all(|effect| ticket_of(effect).is_none()));
+            self.take_in(&Step::Tick, effects, &before);
+            return;
+        }
         let event = self.event(step);
         let is_asking = !matches!(
             event,
@@ -157,8 +158,13 @@ impl Player {
             .filter(|effect| ticket_of(effect).is_some())
             .count();
         assert_eq!(tickets, answers, "an answer to nobody");
+        self.take_in(step, effects, &before);
+    }
+
+    /// Takes in what the shard asks for, and compares what it holds.
+    fn take_in(&mut self, step: &Step, effects: Vec<Effect>, before: &ShardStats) {
         for effect in &effects {
-            self.observe(step, effect, &before);
+            self.observe(step, effect, before);
         }
         let forest = &self.shard.forest;
         let ids = (0..forest.slots()).map(BlockId);
@@ -166,15 +172,55 @@ impl Player {
         let stored: BTreeSet<_> = stored.map(|id| *forest.key(id)).collect();
         let told: BTreeSet<_> = self.told.keys().copied().collect();
         assert_eq!(told, stored, "the changes tell another story");
+        self.lists_what_can_be_found();
         check::agrees(&self.shard);
-        self.sees_what_it_should(&before);
+        self.sees_what_it_should(before);
         self.trace.extend(effects);
+    }
+
+    /// Going through all numbers, a few at a time, meets every block once, with its run's slot and the parent it has.
+    fn lists_what_can_be_found(&self) {
+        let blocks_max = u32::try_from(self.ticket % 5).unwrap();
+        let (mut listed, mut from) = (BTreeMap::new(), Some(0));
+        while let Some(at) = from {
+            let Effect::Listed { blocks, next, .. } = self.shard.list(
+                Ticket(0),
+                ListPage {
+                    from: at,
+                    blocks_max,
+                },
+            ) else {
+                panic!("not a list");
+            };
+            assert!(blocks.len() <= usize::try_from(blocks_max.max(1)).unwrap());
+            for block in blocks {
+                let run = self.told[&block.key];
+                assert_eq!(block.slot, run.slot());
+                assert!(block.run.is_none_or(|found| found == run));
+                let id = self.shard.find_live(&block.key).unwrap();
+                let parent = self.shard.forest.parent(id);
+                assert_eq!(block.parent, parent.map(|id| *self.shard.forest.key(id)));
+                let end = block
+                    .ttl_ms
+                    .map_or(Now(u64::MAX), |ms| self.shard.now.add_ms(ms));
+                assert_eq!(end, self.shard.table.records[id.0].expires());
+                assert!(listed.insert(block.key, block).is_none(), "listed twice");
+            }
+            from = next;
+        }
+        let live = self
+            .told
+            .keys()
+            .filter(|key| self.shard.find_live(key).is_some());
+        assert!(
+            live.eq(listed.keys()),
+            "another list than what can be found"
+        );
     }
 
     fn forget_what_is_over(&mut self) {
         let now = self.now;
         self.blocks.retain(|_, block| now < block.expires);
-        self.entries.retain(|_, entry| now < entry.expires);
         self.leases.retain(|_, held| now < held.until);
         self.reservations.retain(|_, (_, _, held)| now < held.until);
     }
@@ -199,8 +245,8 @@ impl Player {
             "{missing} blocks vanished"
         );
         let stored = self.entries.len();
-        self.entries.retain(|(domain, key), entry| {
-            let is_stored = shard.entries.find(ArenaId(*domain), &[*key]).is_some();
+        self.entries.retain(|(at, key), entry| {
+            let is_stored = shard.entries.find(EntryBox(*at), &[*key]).is_some();
             assert!(
                 is_stored || entry.class == EntryClass::Cached,
                 "a kept entry was evicted"
@@ -234,6 +280,10 @@ impl Player {
             self.shard.handle(event, self.now.add_ms(100), &mut effects);
             check::agrees(&self.shard);
         }
+        for at in 0..entries::BOXES {
+            self.shard.entries(&mut effects).clear(EntryBox(at));
+            check::agrees(&self.shard);
+        }
         let stats = self.shard.stats();
         assert_eq!(
             (stats.usage, stats.arenas, stats.leases),
@@ -262,12 +312,8 @@ fn ticket_of(effect: &Effect) -> Option<u64> {
         | Effect::Pinned { ticket, .. }
         | Effect::Removed { ticket, .. }
         | Effect::Purged { ticket, .. }
-        | Effect::Entry { ticket, .. }
-        | Effect::EntryStored { ticket, .. }
-        | Effect::EntryConflict { ticket, .. }
-        | Effect::EntryRefused { ticket, .. }
-        | Effect::EntryDeleted { ticket, .. }
         | Effect::Evicted { ticket, .. }
+        | Effect::Listed { ticket, .. }
         | Effect::Resized { ticket, .. } => ticket,
         Effect::Appeared { .. }
         | Effect::Vanished { .. }

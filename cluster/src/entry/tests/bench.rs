@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use ultrakv_actors::BootId;
-use ultrakv_cache::{EntryClass, Now, OnlyIf};
+use ultrakv_cache::{EntryClass, Now};
 
 use crate::entry::*;
 use crate::{Epoch, Incarnation, NodeId};

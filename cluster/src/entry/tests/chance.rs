@@ -1,7 +1,6 @@
 //! Any order of anything, then a calm in which all must come right. It must never know which order is likely.
 
 use proptest::prelude::*;
-use ultrakv_cache::OnlyIf;
 
 use super::bench::{Bench, key, put};
 use crate::entry::*;

@@ -1,8 +1,6 @@
 //! Told stories: one situation each, from beginning to end. It must never leave an order to chance.
 
-use ultrakv_cache::OnlyIf;
-
-use super::bench::{Bench, key, put};
+use super::bench::{Bench, TIMING, key, put};
 use crate::entry::*;
 
 fn founded(all: usize, members: usize) -> Bench {
@@ -235,4 +233,34 @@ fn a_full_list_refuses_more_and_messages_keep_their_form() {
     assert_eq!((version.epoch(), version.seq()), (crate::Epoch(3), Seq(8)));
     assert_eq!(Version::new(crate::Epoch(1 << 20), Seq(1)), None);
     assert_eq!(Version::new(crate::Epoch(1), Seq(1 << 44)), None);
+}
+
+#[test]
+fn a_joiner_that_was_given_up_when_it_had_everything_begins_again() {
+    let mut bench = founded(2, 1);
+    answer(&mut bench, 0, 1, put(1, OnlyIf::Always, None));
+    bench.handle(1, Event::Join);
+    let joiner = bench.nodes[1].me;
+    // It gets everything, but nothing that it says of that arrives.
+    while let Some((from, _, message)) = bench.wire.first() {
+        if *from == joiner && matches!(message, Message::Ack { .. }) {
+            bench.wire.remove(0);
+        } else {
+            bench.deliver(0, false);
+        }
+    }
+    assert_eq!(bench.nodes[1].store.entries.len(), 1);
+    assert!(bench.nodes[1].replica.is_joining());
+    // It owes the next write for too long.
+    bench.ask(0, key(1), put(2, OnlyIf::Always, None));
+    bench.wire.clear();
+    for _ in 0..10 {
+        bench.now = bench.now.add_ms(TIMING.silence_ms_max / 5);
+        bench.handle(0, Event::Tick);
+        bench.wire.clear();
+    }
+    assert_eq!(bench.raft.last().unwrap().in_sync.len(), 1);
+    bench.calm(300);
+    assert_eq!(bench.raft.last().unwrap().in_sync.len(), 2);
+    assert_eq!(value(&mut bench, 0, 1), Some(2));
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Epoch;
 
 fn any_life() -> impl Strategy<Value = Incarnation> {
     (1..4_u128, 1..4_u128).prop_map(|(node, boot)| life(node, boot))
@@ -81,6 +82,88 @@ fn any_access() -> impl Strategy<Value = Command> {
     prop_oneof![token, gone, quota, pin]
 }
 
+fn any_slots() -> impl Strategy<Value = Command> {
+    let slot = || prop::sample::select(vec![0_u16, 1, 64, 16_383, 16_384]);
+    let nodes = prop::collection::vec((1..4_u128).prop_map(NodeId::from_u128), 0..4);
+    let map = prop::collection::vec(prop::sample::select(vec![0_u8, 1, 2, 3, 255]), 0..8);
+    let stage =
+        (0..4_u64, nodes, slot(), 0..4_u8, map).prop_map(|(plan, nodes, first, width, map)| {
+            Command::SlotsStage(SlotsStage {
+                plan,
+                nodes,
+                first,
+                width,
+                map,
+            })
+        });
+    // So that slots are claimed now and then.
+    let plain = (0..3_u64, 1..4_u128).prop_map(|(plan, node)| {
+        let list: std::sync::Arc<[NodeId]> = [NodeId::from_u128(node)].into();
+        Command::SlotsStage(SlotsStage::new(
+            plan,
+            0,
+            &[std::sync::Arc::clone(&list), list],
+        ))
+    });
+    let claim = (slot(), 0..3_u64, any_life()).prop_map(|(slot, epoch, member)| {
+        let epoch = Epoch(epoch);
+        Command::SlotClaim(SlotClaim {
+            slot,
+            epoch,
+            member,
+        })
+    });
+    let members = prop::collection::vec(any_life(), 0..3);
+    let change = (slot(), 0..4_u64, members).prop_map(|(slot, epoch, in_sync)| {
+        let epoch = Epoch(epoch);
+        Command::SlotChange(SlotChange {
+            slot,
+            epoch,
+            in_sync,
+        })
+    });
+    prop_oneof![1 => stage, 2 => plain, 3 => claim, 3 => change]
+}
+
+fn any_job() -> impl Strategy<Value = Command> {
+    let id = || (0..4_u128).prop_map(JobId);
+    let node = || (1..4_u128).prop_map(NodeId::from_u128);
+    let kind = prop_oneof![
+        node().prop_map(|node| JobKind::Join { node }),
+        (node(), any::<bool>()).prop_map(|(node, then_leave)| JobKind::Drain { node, then_leave }),
+        Just(JobKind::Rebalance),
+    ];
+    let bytes_s = || prop::option::of(0..3_u64);
+    let create = (id(), kind, bytes_s()).prop_map(|(id, kind, throttle_bytes_s)| {
+        Command::JobCreate(JobCreate {
+            id,
+            kind,
+            throttle_bytes_s,
+            at_unix_ms: 9,
+        })
+    });
+    use JobState::{Cancelled, Cancelling, Done, Failed, Running};
+    let state = prop::sample::select(vec![Running, Cancelling, Done, Failed, Cancelled]);
+    let update = (id(), 1..30_u64, state, 0..3_u32, 0..3_u32).prop_map(
+        |(id, changed_index, state, done, total)| {
+            Command::JobUpdate(JobUpdate {
+                id,
+                changed_index,
+                state,
+                reason: "r".repeat(usize::try_from(100 * total).unwrap()),
+                done,
+                total,
+            })
+        },
+    );
+    prop_oneof![
+        3 => create,
+        3 => update,
+        1 => id().prop_map(|id| Command::JobCancel { id }),
+        1 => (id(), bytes_s()).prop_map(|(id, bytes_s)| Command::JobThrottle { id, bytes_s }),
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let member = prop_oneof![
         any_life()
@@ -94,7 +177,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             }
         }),
         (any_life(), any_state(), any_state()).prop_map(|(life, from, to)| go(life, from, to)),
-        any_life().prop_map(|life| Command::NodeDown { life }),
+        (any_life(), 0..40_u64).prop_map(|(life, changed_index)| Command::NodeDown {
+            life,
+            changed_index
+        }),
         any_life().prop_map(|life| Command::MemberLeave { life }),
         any_life().prop_map(|life| Command::LeaseLost { life }),
         (0..3_u16, 0..2_u16).prop_map(|(from, to)| Command::VersionRaise { from, to }),
@@ -124,7 +210,14 @@ fn any_command() -> impl Strategy<Value = Command> {
             })
         }),
     ];
-    prop_oneof![3 => member, 2 => service, 1 => any_access(), 1 => any_records()]
+    prop_oneof![
+        6 => member,
+        4 => service,
+        2 => any_access(),
+        2 => any_records(),
+        3 => any_slots(),
+        2 => any_job(),
+    ]
 }
 
 /// Through the bytes of the log.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::{OptionalSend, StorageIOError};
+use openraft::{EntryPayload, OptionalSend, StorageIOError};
 use tokio::task::spawn_blocking;
 use ultrakv_actors::{Clock, Entropy};
 
@@ -23,6 +23,9 @@ use crate::raft::types::{Entry, LogId, RaftTypes, StorageError, Vote};
 
 /// Items that are read or removed in one step.
 const STEP_ITEMS: usize = 1024;
+/// What is read at once for a member that lags, about: more than fits one message is read in vain.
+const READ_BYTES_MAX: usize = 2 << 20;
+const READ_STEP_ITEMS: usize = 16;
 /// Flushes that measure the disk at the start, and the longest that they may take.
 const PROBES_MAX: u64 = 256;
 const PROBE_TIME_MAX: Duration = Duration::from_millis(500);
@@ -202,10 +205,9 @@ fn check_logs(disk: &dyn Disk, purged: Option<LogId>) -> Result<Option<LogId>, L
     Ok(last)
 }
 
-/// The keys of a range of logs, in order.
-fn log_keys(disk: &dyn Disk, from: u64, to: u64) -> Result<Vec<Vec<u8>>, LogError> {
-    let items = disk.range(&log_key(from), &log_key(to), usize::MAX)?;
-    Ok(items.into_iter().map(|(key, _)| key).collect())
+/// The keys of a range of logs, both ends included, in order. Logs have no holes, so nothing is read to name them.
+fn log_keys(from: u64, last: u64) -> Vec<Vec<u8>> {
+    (from..=last).map(log_key).collect()
 }
 
 fn on_write(error: LogError) -> StorageError {
@@ -248,6 +250,30 @@ impl RaftLogReader<RaftTypes> for LogReader {
                 .iter()
                 .map(|(key, sealed)| unseal(key, sealed))
                 .collect()
+        };
+        blocking(read).await.map_err(on_read)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let disk = Arc::clone(&self.disk);
+        let read = move || {
+            let (mut entries, mut bytes, mut from) = (Vec::new(), 0, log_key(start));
+            let to = log_key(end);
+            while bytes < READ_BYTES_MAX {
+                let items = disk.range(&from, &to, READ_STEP_ITEMS)?;
+                let Some((last, _)) = items.last() else { break };
+                from.clone_from(last);
+                from.push(0);
+                for (key, sealed) in &items {
+                    bytes += sealed.len();
+                    entries.push(unseal(key, sealed)?);
+                }
+            }
+            Ok(entries)
         };
         blocking(read).await.map_err(on_read)
     }
@@ -324,6 +350,9 @@ impl RaftLogStorage<RaftTypes> for LogStore {
         let mut put = Vec::new();
         for entry in entries {
             let key = log_key(entry.log_id.index);
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                batch.trace().logged();
+            }
             last = Some(entry.log_id);
             let sealed = seal(&key, &entry).map_err(on_write)?;
             put.push((key, sealed));
@@ -335,10 +364,7 @@ impl RaftLogStorage<RaftTypes> for LogStore {
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let disk = Arc::clone(&self.disk);
-        let keys = blocking(move || log_keys(&*disk, log_id.index, u64::MAX))
-            .await
-            .map_err(on_write)?;
+        let keys = log_keys(log_id.index, self.last.map_or(0, |last| last.index));
         // From the end, so that no crash leaves a hole.
         let steps = keys
             .rchunks(STEP_ITEMS)
@@ -357,11 +383,12 @@ impl RaftLogStorage<RaftTypes> for LogStore {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let disk = Arc::clone(&self.disk);
-        let to = log_id.index.saturating_add(1);
-        let keys = blocking(move || log_keys(&*disk, 0, to))
-            .await
-            .map_err(on_write)?;
+        let from = self
+            .purged
+            .map_or(0, |purged| purged.index.saturating_add(1));
+        let last = self.last.map_or(0, |last| last.index);
+        // A snapshot may reach beyond what was ever logged here.
+        let keys = log_keys(from, log_id.index.min(last));
         let sealed = seal(KEY_PURGED, &log_id).map_err(on_write)?;
         // The purge point first: what a crash leaves below it is removed at the next start.
         let mut steps: Steps = vec![(vec![(KEY_PURGED.to_vec(), sealed)], vec![])];

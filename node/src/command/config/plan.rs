@@ -4,7 +4,7 @@ use serde::Serialize;
 use ultrakv_config::{Binds, FlagValue, Plan, PlanRequest};
 
 use super::shape::{self, Found};
-use crate::args::{Output, PlanArguments};
+use crate::args::PlanArguments;
 use crate::exit::Failure;
 use crate::{format, output, settings};
 
@@ -38,13 +38,11 @@ pub(super) fn run(arguments: &PlanArguments) -> Result<(), Failure> {
         strategy: loaded.settings.cache.strategy,
         settings: &loaded.settings,
     });
-    match arguments.output {
-        Output::Json => output::json(&Planned {
-            model: &from,
-            plan: &plan,
-        }),
-        Output::Table => print(&from, &plan),
-    }
+    let planned = Planned {
+        model: &from,
+        plan: &plan,
+    };
+    output::result(arguments.output, &planned, || print(&from, &plan))
 }
 
 fn print(from: &str, plan: &Plan) -> Result<(), Failure> {

@@ -112,6 +112,9 @@ impl DemoNode {
             http: nowhere,
             admin: nowhere,
             pid: child.id(),
+            node_id: None,
+            cluster: None,
+            bulk: None,
         };
         // From here on the guard ends the process, whatever happens.
         let mut node = Self {

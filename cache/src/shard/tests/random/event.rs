@@ -68,7 +68,7 @@ impl Player {
                 keys: keys_of(&keys),
             },
             Step::Commit(_) | Step::Abort(_) | Step::Release(_) => self.ending(ticket, step),
-            step => self.other_event(ticket, step),
+            step => Self::other_event(ticket, step),
         }
     }
 
@@ -100,48 +100,12 @@ impl Player {
         }
     }
 
-    fn other_event(&self, ticket: Ticket, step: Step) -> Event {
-        let entry_key = |key: u8| Box::from([key]);
+    fn other_event(ticket: Ticket, step: Step) -> Event {
         match step {
             Step::Purge(arena) => Event::Purge {
                 ticket,
                 arena: ArenaId(arena),
             },
-            Step::EntryGet(domain, key) => Event::EntryGet {
-                ticket,
-                domain: ArenaId(domain),
-                key: entry_key(key),
-            },
-            Step::EntryPut {
-                put: (domain, key),
-                bytes,
-                class,
-                ttl_ms,
-                only_if,
-            } => {
-                let only_if = self.condition((domain, key), only_if);
-                let value = vec![key; bytes].into();
-                let (domain, key) = (ArenaId(domain), entry_key(key));
-                let put = EntryPut {
-                    domain,
-                    key,
-                    value,
-                    class,
-                    ttl_ms,
-                    only_if,
-                };
-                Event::EntryPut { ticket, put }
-            }
-            Step::EntryDelete(domain, key, only_if) => {
-                let only_if = self.condition((domain, key), only_if);
-                let (domain, key) = (ArenaId(domain), entry_key(key));
-                Event::EntryDelete {
-                    ticket,
-                    domain,
-                    key,
-                    only_if,
-                }
-            }
             Step::Evict(bytes_goal, tokens_goal, batch_max) => Event::Evict {
                 ticket,
                 bytes_goal,
@@ -164,15 +128,5 @@ impl Player {
     fn name(&mut self, pick: usize) {
         let reservation = pick_of(&self.reservations, pick).copied();
         self.named = reservation.unwrap_or(ReservationId(99_999));
-    }
-
-    fn condition(&self, entry: (u32, u8), pick: u8) -> OnlyIf {
-        match pick {
-            0 => OnlyIf::Absent,
-            1 => OnlyIf::Present,
-            2 => OnlyIf::Version(self.entries.get(&entry).map_or(7, |entry| entry.version)),
-            3 => OnlyIf::Version(0),
-            _ => OnlyIf::Always,
-        }
     }
 }

@@ -1,9 +1,7 @@
 //! Responsible for what each effect may say, given what a naive observer knows.
 
 use super::super::*;
-use super::{
-    Held, KnownBlock, KnownEntry, Player, Step, chain_to, end_of, header_of, pages_of, parent_of,
-};
+use super::{Held, KnownBlock, Player, Step, chain_to, end_of, header_of, pages_of, parent_of};
 use crate::arena::Extents;
 
 impl Player {
@@ -66,13 +64,13 @@ impl Player {
                     );
                 }
             }
-            (step, Effect::Purged { .. }) => self.observe_purge(step, effect),
+            (step, Effect::Purged { .. }) => self.observe_purge(step),
             (_, Effect::Appeared { .. } | Effect::Vanished { .. }) => self.observe_change(effect),
             (_, Effect::Discard { .. } | Effect::ArenaClosed { .. }) => self.observe_memory(effect),
             (_, Effect::Resized { applied, .. }) => {
                 assert!(*applied || self.shard.stats().budget == before.budget);
             }
-            (step, effect) => self.observe_entry(step, effect),
+            _ => {}
         }
     }
 
@@ -81,9 +79,9 @@ impl Player {
             Effect::Appeared { key, run } => {
                 assert_eq!(self.told.insert(*key, *run), None, "appeared twice");
             }
-            Effect::Vanished { key, run } => {
+            Effect::Vanished { key, slot } => {
                 let told = self.told.remove(key).expect("it had appeared");
-                assert!(run.is_none_or(|run| run == told), "of another run");
+                assert_eq!(*slot, told.slot(), "of another run");
             }
             other => panic!("{other:?} is no change"),
         }
@@ -230,9 +228,9 @@ impl Player {
         }
     }
 
-    fn observe_purge(&mut self, step: &Step, effect: &Effect) {
-        let (Step::Purge(arena), Effect::Purged { entries, .. }) = (step, effect) else {
-            panic!("{step:?} {effect:?}")
+    fn observe_purge(&mut self, step: &Step) {
+        let Step::Purge(arena) = step else {
+            panic!("{step:?}")
         };
         self.blocks.retain(|_, block| block.arena != *arena);
         let doomed = self
@@ -240,12 +238,6 @@ impl Player {
             .iter()
             .filter(|(_, (_, _, held))| held.arena == *arena);
         self.doomed.extend(doomed.map(|(id, _)| *id));
-        let stored = self.entries.len();
-        self.entries.retain(|(domain, _), _| domain != arena);
-        assert_eq!(
-            usize::try_from(*entries).unwrap(),
-            stored - self.entries.len()
-        );
     }
 
     fn observe_memory(&mut self, effect: &Effect) {
@@ -268,65 +260,6 @@ impl Player {
                         .any(|(_, _, held)| held.arena == arena.0)
                 );
                 self.resident.retain(|(id, _)| *id != arena.0);
-            }
-            _ => {}
-        }
-    }
-
-    fn observe_entry(&mut self, step: &Step, effect: &Effect) {
-        match (step, effect) {
-            (Step::EntryGet(domain, key), Effect::Entry { found, .. }) => {
-                let known = self.entries.get(&(*domain, *key));
-                assert_eq!(
-                    found.as_ref().map(|found| found.version),
-                    known.map(|known| known.version)
-                );
-                assert_eq!(
-                    found.as_ref().map(|found| &found.value),
-                    known.map(|known| &known.value)
-                );
-                assert_eq!(
-                    found.as_ref().map(|found| found.class),
-                    known.map(|known| known.class)
-                );
-            }
-            (
-                Step::EntryPut {
-                    put,
-                    bytes,
-                    class,
-                    ttl_ms,
-                    ..
-                },
-                Effect::EntryStored { version, .. },
-            ) => {
-                let expires = end_of(self.now, *ttl_ms);
-                let value = vec![put.1; *bytes].into();
-                self.entries.insert(
-                    *put,
-                    KnownEntry {
-                        value,
-                        version: *version,
-                        class: *class,
-                        expires,
-                    },
-                );
-                if expires <= self.now {
-                    self.entries.remove(put);
-                }
-            }
-            (
-                Step::EntryPut {
-                    put: (domain, key), ..
-                }
-                | Step::EntryDelete(domain, key, _),
-                Effect::EntryConflict { version, .. },
-            ) => {
-                let known = self.entries.get(&(*domain, *key));
-                assert_eq!(*version, known.map(|known| known.version));
-            }
-            (Step::EntryDelete(domain, key, _), Effect::EntryDeleted { existed, .. }) => {
-                assert_eq!(*existed, self.entries.remove(&(*domain, *key)).is_some());
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
+use super::entries::{EntryStep, entry_steps};
 use super::{ARENAS, KEYS};
 
 /// Events in small numbers; [`super::Player`] turns them into keys, tickets and ids.
@@ -32,15 +33,7 @@ pub(super) enum Step {
     Pin(Vec<usize>, Pin),
     Remove(Vec<usize>),
     Purge(u32),
-    EntryGet(u32, u8),
-    EntryPut {
-        put: (u32, u8),
-        bytes: usize,
-        class: EntryClass,
-        ttl_ms: Option<u64>,
-        only_if: u8,
-    },
-    EntryDelete(u32, u8, u8),
+    Entry(EntryStep),
     Evict(u64, u64, u32),
     Tick,
     Resize(u64, Option<u64>, u32),
@@ -58,16 +51,12 @@ fn pins() -> impl Strategy<Value = Pin> {
     prop_oneof![4 => Just(Pin::None), 1 => Just(Pin::Soft), 1 => Just(Pin::Hard)]
 }
 
-fn ttls() -> impl Strategy<Value = Option<u64>> {
+pub(super) fn ttls() -> impl Strategy<Value = Option<u64>> {
     proptest::option::weighted(0.3, 0..120_u64)
 }
 
 fn keys() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(0..KEYS, 0..5)
-}
-
-fn classes() -> impl Strategy<Value = EntryClass> {
-    prop_oneof![Just(EntryClass::Kept), Just(EntryClass::Cached)]
 }
 
 fn block_steps() -> BoxedStrategy<Step> {
@@ -91,18 +80,9 @@ fn block_steps() -> BoxedStrategy<Step> {
 }
 
 fn other_steps() -> BoxedStrategy<Step> {
-    let put = (
-        (0..ARENAS, 0..4_u8),
-        0..3_000_usize,
-        classes(),
-        ttls(),
-        0..6_u8,
-    );
     prop_oneof![
         1 => (0..ARENAS).prop_map(Step::Purge),
-        3 => (0..ARENAS, 0..4_u8).prop_map(|(domain, key)| Step::EntryGet(domain, key)),
-        4 => put.prop_map(|(put, bytes, class, ttl_ms, only_if)| Step::EntryPut { put, bytes, class, ttl_ms, only_if }),
-        1 => (0..ARENAS, 0..4_u8, 0..6_u8).prop_map(|(domain, key, only_if)| Step::EntryDelete(domain, key, only_if)),
+        8 => entry_steps().prop_map(Step::Entry),
         1 => (0..4_000_u64, 0..40_u64, 0..6_u32).prop_map(|(bytes, tokens, batch)| Step::Evict(bytes, tokens, batch)),
         2 => Just(Step::Tick),
         1 => (0..80_u64, proptest::option::of(0..300_u64), 0..40_u32)
