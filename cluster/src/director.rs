@@ -61,8 +61,6 @@ pub(crate) struct Directed {
     pub(crate) surroundings: Surroundings,
     pub(crate) mover: Option<BlockMover>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Up to where this node's replicas have heard the log.
-    pub(crate) told: watch::Sender<u64>,
     /// This node is about to stop, and is not to be up again in this life.
     pub(crate) stepping_aside: watch::Sender<bool>,
     /// What purges dropped here, by domain and the generation that followed.
@@ -131,7 +129,8 @@ impl Director {
         self.follow_domains(&view).await;
         self.follow_slots(&view);
         // Only now: a tenure that rests on this counts for what the replicas know.
-        self.directed.told.send_replace(view.applied_index());
+        let told = &self.directed.surroundings.told;
+        told.send_replace(view.applied_index());
         self.tell_of_me(&view).await;
         self.see_to_drain(&view).await;
     }

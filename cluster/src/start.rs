@@ -143,6 +143,7 @@ pub(crate) async fn start(
         domains: Arc::default(),
         lanes: outside.lanes.clone(),
         revision: watch::Sender::new(0),
+        told,
     };
     let parts = block_parts(&plan, node, &outside, &surroundings);
     let _ = desks.blocks.set(parts.service());
@@ -157,15 +158,7 @@ pub(crate) async fn start(
         children.push(mover.child());
     }
     let cluster_name = outside.cluster_name.clone();
-    let directed = Arc::new(directed(
-        &plan,
-        node,
-        outside,
-        host,
-        surroundings,
-        mover,
-        told,
-    ));
+    let directed = Arc::new(directed(&plan, node, outside, host, surroundings, mover));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -211,7 +204,6 @@ fn directed(
     host: EntryHost,
     surroundings: Surroundings,
     mover: Option<BlockMover>,
-    told: watch::Sender<u64>,
 ) -> Directed {
     let member = plan.member.as_ref();
     Directed {
@@ -233,7 +225,6 @@ fn directed(
         mover,
         phase: watch::Sender::new(Phase::Starting),
         stepping_aside: watch::Sender::new(false),
-        told,
         purged: Mutex::default(),
         clock: node.clock().clone(),
         entropy: node.entropy().clone(),
