@@ -151,35 +151,26 @@ pub(crate) async fn start(
     let _ = desks.blocks.set(parts.service());
     let mover = plan.member.as_ref().map(|_| parts.mover());
 
-    let reported = Reported {
-        boot: node.boot_id(),
-        name: plan.node_name.clone(),
-        version: plan.version.clone(),
-        started: node.clock().unix(),
-        clock: node.clock().clone(),
-        consensus: consensus.clone(),
-        tenures: Arc::clone(&tenures),
-        mover: mover.clone(),
-    };
+    let reported = reported(&plan, node, &consensus, &tenures, mover.as_ref());
     let mesh = mesh(node, &outside, &reported);
+    if let Some(mesh) = &mesh {
+        let _ = desks.mesh.set(mesh.clone());
+    }
+    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
+    let directed = Arc::new(Directed {
+        mesh,
+        ..directed(&plan, node, outside, host, surroundings, mover)
+    });
     let mut children = vec![
         proposing(&consensus, &proposals),
         stewarding(&plan, node, &consensus),
     ];
-    if let Some(mover) = &mover {
+    // Only where there are others is anybody told of blocks.
+    if directed.mover.is_some() {
         children.push(parts.reporting());
-        children.push(mover.child());
     }
-    if let Some(mesh) = &mesh {
-        let _ = desks.mesh.set(mesh.clone());
-        children.push(mesh.spec());
-    }
-    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
-    let directed = Directed {
-        mesh,
-        ..directed(&plan, node, outside, host, surroundings, mover)
-    };
-    let directed = Arc::new(directed);
+    children.extend(directed.mover.as_ref().map(BlockMover::child));
+    children.extend(directed.mesh.as_ref().map(Mesh::spec));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -199,6 +190,26 @@ pub(crate) async fn start(
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// What this node will say of itself.
+fn reported(
+    plan: &ClusterPlan,
+    node: &Node,
+    consensus: &Consensus,
+    tenures: &Arc<Tenures>,
+    mover: Option<&BlockMover>,
+) -> Reported {
+    Reported {
+        boot: node.boot_id(),
+        name: plan.node_name.clone(),
+        version: plan.version.clone(),
+        started: node.clock().unix(),
+        clock: node.clock().clone(),
+        consensus: consensus.clone(),
+        tenures: Arc::clone(tenures),
+        mover: mover.cloned(),
+    }
 }
 
 /// The mesh of actors, where there are others.
