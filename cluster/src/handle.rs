@@ -16,6 +16,7 @@ use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
 
 use crate::NodeId;
 use crate::block::{Ack, BlockRouter, Exists};
+use crate::control::ControlRuntime;
 use crate::director::{Directed, Phase};
 use crate::domains::UnknownService;
 use crate::entry::{EntryError, EntryFound, EntryOptions, EntryRouter, OnlyIf};
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) tenures: Arc<Tenures>,
     pub(crate) entries: EntryRouter,
     pub(crate) blocks: BlockRouter,
+    pub(crate) _control: ControlRuntime,
 }
 
 impl ClusterHandle {

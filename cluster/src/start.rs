@@ -12,6 +12,7 @@ use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
 
 use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
 use crate::book::Book;
+use crate::control::ControlRuntime;
 use crate::director::{self, Directed, Origin, Phase};
 use crate::directory::{Directory, Form, Tier};
 use crate::duty::{Failed, duty};
@@ -68,6 +69,12 @@ pub enum ClusterStartError {
     /// Consensus did not start.
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    /// The threads of consensus did not start.
+    #[error("the threads of consensus do not start")]
+    Threads(#[source] std::io::Error),
+    /// A part panicked while it started.
+    #[error("a part of the cluster panicked while it started")]
+    Panicked,
     /// Another cluster was started on this node already.
     #[error("the node's shards have another cluster's entries")]
     Occupied,
@@ -83,6 +90,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.code(),
             Self::Lane(error) => error.code(),
             Self::Consensus(error) => error.code(),
+            Self::Threads(_) => "cluster_threads",
+            Self::Panicked => "cluster_panicked",
             Self::Occupied => "cluster_occupied",
         }
     }
@@ -96,6 +105,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.hint(),
             Self::Lane(error) => error.hint(),
             Self::Consensus(error) => error.hint(),
+            Self::Threads(_) => "raise the limit of threads or of memory",
+            Self::Panicked => "report it with the log",
             Self::Occupied => "start one cluster on one node",
         }
     }
@@ -118,20 +129,13 @@ pub(crate) async fn start(
     node: &Node,
 ) -> Result<ClusterHandle, ClusterStartError> {
     let desks = Arc::new(Desks::default());
-    let outside = reach_out(plan.member.as_ref(), node, &desks)?;
-    let consensus = Consensus::start(consensus_plan(&plan, node, &outside)).await?;
-    // A desk that is set stays set: this function alone sets them, once.
-    let _ = desks.consensus.set(consensus.clone());
-    let life = Incarnation {
-        node: outside.me,
-        boot: node.boot_id(),
-    };
-    let told = watch::Sender::new(0);
-    let plan_tenures = TenurePlan::new(life);
-    let tenures = Tenures::start(consensus.clone(), plan_tenures, told.subscribe());
-    let tenures = Arc::new(tenures);
-    let _ = desks.tenures.set(Arc::clone(&tenures));
-
+    let Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    } = agree(&plan, node, &desks).await?;
     let proposals = Arc::new(SlotProposals::default());
     let host = entry_host(node, &outside, &proposals, &tenures);
     if !host.admit() {
@@ -184,12 +188,59 @@ pub(crate) async fn start(
         node: node.clone(),
         directed,
         reported,
+        _control: control,
         tenures,
         entries,
         blocks: parts.router(),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// What a node agrees with others by.
+struct Agreement {
+    control: ControlRuntime,
+    outside: Outside,
+    consensus: Consensus,
+    tenures: Arc<Tenures>,
+    told: watch::Sender<u64>,
+}
+
+/// Starts what agrees, on the threads that go ahead: what each part spawns runs where the part is made.
+async fn agree(
+    plan: &ClusterPlan,
+    node: &Node,
+    desks: &Arc<Desks>,
+) -> Result<Agreement, ClusterStartError> {
+    let panicked = || ClusterStartError::Panicked;
+    let control = ControlRuntime::start().map_err(ClusterStartError::Threads)?;
+    let outside = {
+        let (member, node, desks) = (plan.member.clone(), node.clone(), Arc::clone(desks));
+        let reached = control.run(async move { reach_out(member.as_ref(), &node, &desks) });
+        reached.await.ok_or_else(panicked)??
+    };
+    let consensus = Consensus::start(consensus_plan(plan, node, &outside));
+    let consensus = control.run(consensus).await.ok_or_else(panicked)??;
+    // A desk that is set stays set: each is set once, on the way up.
+    let _ = desks.consensus.set(consensus.clone());
+    let life = Incarnation {
+        node: outside.me,
+        boot: node.boot_id(),
+    };
+    let told = watch::Sender::new(0);
+    let tenures = {
+        let (consensus, told) = (consensus.clone(), told.subscribe());
+        control.run(async move { Tenures::start(consensus, TenurePlan::new(life), told) })
+    };
+    let tenures = Arc::new(tenures.await.ok_or_else(panicked)?);
+    let _ = desks.tenures.set(Arc::clone(&tenures));
+    Ok(Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    })
 }
 
 /// What this node will say of itself.
