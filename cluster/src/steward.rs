@@ -63,6 +63,7 @@ pub struct Steward {
     reported: BTreeMap<JobId, Now>,
     /// What the last plan was made from, so that nothing is planned twice.
     planned: Option<(Vec<PlanNode>, u64)>,
+    is_planning: bool,
 }
 
 impl Steward {
@@ -74,6 +75,7 @@ impl Steward {
             away: BTreeMap::new(),
             reported: BTreeMap::new(),
             planned: None,
+            is_planning: false,
         }
     }
 
@@ -81,9 +83,11 @@ impl Steward {
     pub fn decide(&mut self, view: &View, world: &mut StewardWorld<'_>) -> Vec<Command> {
         self.note_away(view, world.now);
         let mut commands = Vec::new();
+        self.see_to_plan(view, world.now, &mut commands);
+        // While a plan is on its way nothing is where it is to be, whatever the present one says.
+        self.is_planning = !commands.is_empty();
         self.see_to_joins(view, world, &mut commands);
         self.see_to_jobs(view, world, &mut commands);
-        self.see_to_plan(view, world.now, &mut commands);
         commands
     }
 
