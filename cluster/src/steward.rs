@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ultrakv_cache::Now;
 
-use crate::metadata::{Command, JobId, JobKind, JobState, MemberRecord, MemberState, View};
+use crate::metadata::{
+    Command, JobId, JobKind, JobState, MemberRecord, MemberState, View,
+};
 use crate::placement::{self, PlanNode, Share};
 use crate::{Incarnation, NodeId};
 
@@ -81,8 +83,10 @@ impl Steward {
     pub fn decide(&mut self, view: &View, world: &mut StewardWorld<'_>) -> Vec<Command> {
         self.note_away(view, world.now);
         let mut commands = Vec::new();
-        self.see_to_joins(view, world, &mut commands);
-        self.see_to_jobs(view, world, &mut commands);
+        // Counted once: it visits every slot, and this is asked after every change.
+        let counts = view.slots().counts();
+        Self::see_to_joins(view, &counts, world, &mut commands);
+        self.see_to_jobs(view, &counts, world, &mut commands);
         self.see_to_plan(view, world.now, &mut commands);
         commands
     }
