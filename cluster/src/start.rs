@@ -17,7 +17,8 @@ use crate::directory::{Directory, Form, Tier};
 use crate::duty::{Failed, duty};
 use crate::entry::{EntryHost, EntryRouter, HostLinks, HostPlan, Tenured};
 use crate::handle::{ClusterHandle, Inner};
-use crate::lane::tls::{CertsError, Credentials, Identity};
+use crate::lane::mesh::{Mesh, MeshPlan};
+use crate::lane::tls::{CertsError, ClusterName, Credentials, Identity};
 use crate::lane::{
     BulkLane, BulkLimits, BulkPlan, BulkSecurity, LaneError, QuicLane, QuicLimits, QuicPlan,
 };
@@ -31,6 +32,7 @@ use crate::proposals::{Records, SlotProposals};
 use crate::raft::{
     Consensus, ConsensusError, ConsensusPlan, RaftTiming, SnapshotRules, Storage, VoterRules,
 };
+use crate::report::Reported;
 use crate::steward::{Steward, StewardRules, StewardWorld};
 use crate::surroundings::Surroundings;
 use crate::tenure::{TenureCell, TenurePlan, Tenures};
@@ -108,7 +110,7 @@ struct Outside {
     control: Book,
     bulk: Book,
     addresses: Addresses,
-    cluster_name: Option<String>,
+    cluster_name: Option<ClusterName>,
 }
 
 /// Starts a node's part in its cluster, under the node's supervision.
@@ -144,11 +146,23 @@ pub(crate) async fn start(
         domains: Arc::default(),
         lanes: outside.lanes.clone(),
         revision: watch::Sender::new(0),
+        told,
     };
     let parts = block_parts(&plan, node, &outside, &surroundings);
     let _ = desks.blocks.set(parts.service());
     let mover = plan.member.as_ref().map(|_| parts.mover());
 
+    let reported = Reported {
+        boot: node.boot_id(),
+        name: plan.node_name.clone(),
+        version: plan.version.clone(),
+        started: node.clock().unix(),
+        clock: node.clock().clone(),
+        consensus: consensus.clone(),
+        tenures: Arc::clone(&tenures),
+        mover: mover.clone(),
+    };
+    let mesh = mesh(node, &outside, &reported);
     let mut children = vec![
         proposing(&consensus, &proposals),
         stewarding(&plan, node, &consensus),
@@ -157,16 +171,16 @@ pub(crate) async fn start(
         children.push(parts.reporting());
         children.push(mover.child());
     }
-    let cluster_name = outside.cluster_name.clone();
-    let directed = Arc::new(directed(
-        &plan,
-        node,
-        outside,
-        host,
-        surroundings,
-        mover,
-        told,
-    ));
+    if let Some(mesh) = &mesh {
+        let _ = desks.mesh.set(mesh.clone());
+        children.push(mesh.spec());
+    }
+    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
+    let directed = Directed {
+        mesh,
+        ..directed(&plan, node, outside, host, surroundings, mover)
+    };
+    let directed = Arc::new(directed);
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -179,12 +193,25 @@ pub(crate) async fn start(
         cluster_name,
         node: node.clone(),
         directed,
+        reported,
         tenures,
         entries,
         blocks: parts.router(),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// The mesh of actors, where there are others.
+fn mesh(node: &Node, outside: &Outside, reported: &Reported) -> Option<Mesh> {
+    let cluster = outside.cluster_name.clone()?;
+    Some(Mesh::new(MeshPlan {
+        cluster,
+        node: outside.me,
+        lane: Arc::clone(&outside.callers),
+        reporter: reported.reporter(),
+        clock: node.clock().clone(),
+    }))
 }
 
 /// The replicas of this node's slots.
@@ -212,7 +239,6 @@ fn directed(
     host: EntryHost,
     surroundings: Surroundings,
     mover: Option<BlockMover>,
-    told: watch::Sender<u64>,
 ) -> Directed {
     let member = plan.member.as_ref();
     Directed {
@@ -232,9 +258,9 @@ fn directed(
         domains: Arc::clone(&surroundings.domains),
         surroundings,
         mover,
+        mesh: None,
         phase: watch::Sender::new(Phase::Starting),
         stepping_aside: watch::Sender::new(false),
-        told,
         purged: Mutex::default(),
         clock: node.clock().clone(),
         entropy: node.entropy().clone(),
@@ -261,7 +287,7 @@ fn reach_out(
     };
     let credentials = Credentials::load(&member.certs, node.clock().unix())?;
     let identity = Identity::new(&credentials)?;
-    let (me, cluster_name) = (identity.node(), identity.cluster().to_string());
+    let (me, cluster_name) = (identity.node(), identity.cluster().clone());
     let responder: Arc<dyn Responder> = Arc::<Desks>::clone(desks);
     let quic = QuicPlan {
         identity: identity.clone(),
