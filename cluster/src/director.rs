@@ -24,7 +24,7 @@ use crate::entry::{EntryHost, Roll, SlotWord};
 use crate::lane::mesh::Mesh;
 use crate::links::Lanes;
 use crate::metadata::{
-    Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, Slots, View,
+    Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, SlotRecord, Slots, View,
 };
 use crate::raft::Consensus;
 use crate::surroundings::{Surroundings, wanted};
@@ -209,22 +209,17 @@ impl Director {
             retired: directed.domains.load().retired().into_iter().collect(),
         };
         directed.host.set_roll(roll);
-        let word = |slot: u16| {
-            let record = view.slots().get(slot)?;
-            Some(SlotWord {
-                slot,
-                ownership: record.ownership.clone(),
-                targets: wanted(record, members),
-            })
+        let word = |(slot, record): (u16, &SlotRecord)| SlotWord {
+            slot,
+            ownership: record.ownership.clone(),
+            targets: wanted(record, members),
         };
         match &self.told {
             Some((told, told_state)) if *told_state == state => {
-                let changed = Slots::changed_chunks(told, view.slots()).flatten();
-                directed.host.learn(changed.filter_map(word));
+                let changed = Slots::changed(told, view.slots());
+                directed.host.learn(changed.map(word));
             }
-            _ => directed
-                .host
-                .learn((0..ultrakv_cache::SLOT_COUNT).filter_map(word)),
+            _ => directed.host.learn(view.slots().iter().map(word)),
         }
         let is_news = self.told.as_ref().is_none_or(|(told, told_state)| {
             *told_state != state || told.revision() != view.slots().revision()

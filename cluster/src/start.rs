@@ -46,8 +46,9 @@ const ENTER_WITHIN: Duration = Duration::from_secs(20);
 const DIRECTORY_BYTES_ALONE: u64 = 0;
 /// The leader looks after the cluster at least this often.
 const STEWARD_EVERY: Duration = Duration::from_millis(250);
-/// Between two of its looks, so that a burst of changes is taken in together.
-const STEWARD_REST: Duration = Duration::from_millis(20);
+/// Between two of its looks, so that a burst of changes is taken in together: a look visits every slot, and while slots move
+/// every few milliseconds bring a change. Nobody waits for one.
+const STEWARD_REST: Duration = Duration::from_millis(100);
 /// The time for having what it decides agreed on.
 const STEWARD_WITHIN: Duration = Duration::from_secs(2);
 

@@ -86,8 +86,10 @@ impl Steward {
         self.see_to_plan(view, world.now, &mut commands);
         // While a plan is on its way nothing is where it is to be, whatever the present one says.
         self.is_planning = !commands.is_empty();
-        self.see_to_joins(view, world, &mut commands);
-        self.see_to_jobs(view, world, &mut commands);
+        // Counted once: it visits every slot, and this is asked after every change.
+        let counts = view.slots().counts();
+        Self::see_to_joins(view, &counts, world, &mut commands);
+        self.see_to_jobs(view, &counts, world, &mut commands);
         commands
     }
 

@@ -153,6 +153,12 @@ impl Replica {
         matches!(self.role, Role::Joining(_))
     }
 
+    /// Whether it still copies; one whose copy is whole only waits for Raft's word.
+    #[must_use]
+    pub fn is_copying(&self) -> bool {
+        matches!(&self.role, Role::Joining(joining) if !joining.is_whole())
+    }
+
     /// What the entries that are prepared and not committed will be charged.
     #[must_use]
     pub const fn prepared_bytes(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Jobs: which are asked for by themselves, what each waits for, and how far it is. It must never know how slots move.
 
+use std::collections::BTreeMap;
+
 use super::{Steward, StewardWorld};
 use crate::metadata::{
     Command, Job, JobCreate, JobKind, JobState, JobUpdate, MemberState, SlotCounts, View,
@@ -61,15 +63,14 @@ impl Word {
 impl Steward {
     /// A member that came up and has no part in a plan that others have one in: its join is a job, so that people see it.
     pub(super) fn see_to_joins(
-        &self,
         view: &View,
+        counts: &BTreeMap<NodeId, SlotCounts>,
         world: &mut StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
         if view.slots().plan() == 0 {
             return;
         }
-        let counts = view.slots().counts();
         for (node, record) in view.members().present() {
             let has_part = counts
                 .get(&node)
@@ -94,10 +95,10 @@ impl Steward {
     pub(super) fn see_to_jobs(
         &mut self,
         view: &View,
+        counts: &BTreeMap<NodeId, SlotCounts>,
         world: &StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
-        let counts = view.slots().counts();
         let of = |node| counts.get(&node).copied().unwrap_or_default();
         for job in view.jobs().running() {
             let word = match job.kind {
