@@ -21,6 +21,7 @@ use crate::book::Book;
 use crate::domains::{Domains, Ended};
 use crate::duty::Failed;
 use crate::entry::{EntryHost, Roll, SlotWord};
+use crate::lane::mesh::Mesh;
 use crate::links::Lanes;
 use crate::metadata::{
     Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, Slots, View,
@@ -60,9 +61,9 @@ pub(crate) struct Directed {
     pub(crate) domains: Arc<ArcSwap<Domains>>,
     pub(crate) surroundings: Surroundings,
     pub(crate) mover: Option<BlockMover>,
+    /// The actors of all nodes; none of a cluster of one.
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Up to where this node's replicas have heard the log.
-    pub(crate) told: watch::Sender<u64>,
     /// This node is about to stop, and is not to be up again in this life.
     pub(crate) stepping_aside: watch::Sender<bool>,
     /// What purges dropped here, by domain and the generation that followed.
@@ -131,7 +132,8 @@ impl Director {
         self.follow_domains(&view).await;
         self.follow_slots(&view);
         // Only now: a tenure that rests on this counts for what the replicas know.
-        self.directed.told.send_replace(view.applied_index());
+        let told = &self.directed.surroundings.told;
+        told.send_replace(view.applied_index());
         self.tell_of_me(&view).await;
         self.see_to_drain(&view).await;
     }
@@ -150,6 +152,11 @@ impl Director {
             .is_none_or(|at| now_ms.saturating_sub(at) >= RESOLVE_EVERY_MS);
         if self.members_revision.as_ref() == Some(&members) && !is_due {
             return;
+        }
+        if let Some(mesh) = &directed.mesh {
+            let others = members.iter().map(|(node, _)| *node);
+            let others: Vec<NodeId> = others.filter(|node| *node != directed.me).collect();
+            mesh.set_peers(others);
         }
         if let Some(lanes) = &directed.lanes {
             let others = view

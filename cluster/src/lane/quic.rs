@@ -15,7 +15,7 @@
 mod answer;
 mod call;
 mod code;
-pub(super) mod endpoint;
+pub(crate) mod endpoint;
 mod link;
 mod post;
 mod serve;
