@@ -180,6 +180,12 @@ impl ClusterHandle {
         ack: Ack,
         deadline: Deadline,
     ) -> Result<Stored, PutError> {
+        // Alone, nobody else is told of it, and whoever can ask finds it as soon as it is stored.
+        let is_alone = self.inner.directed.lanes.is_none();
+        let ack = match ack {
+            Ack::Committed if is_alone => Ack::One,
+            ack => ack,
+        };
         self.inner.blocks.put_with(domain, put, ack, deadline).await
     }
 
