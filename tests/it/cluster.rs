@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, in its helpers too, and waits by the wall's own clock"
 )]

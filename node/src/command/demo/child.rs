@@ -47,7 +47,7 @@ const SETTINGS: [&str; 10] = [
     "cache.entry_bytes_max=16MiB",
     "cache.devices=1",
     "model.threads=1",
-    "limits.drain_timeout=3s",
+    "limits.drain_timeout=1s",
 ];
 
 /// Where a node stands: its name, its certificates, and whom it asks to be let in.

@@ -1,15 +1,25 @@
 //! The entries that the demo writes, what each must hold, and what its doors say. It knows names and values, and nothing of who
 //! owns them.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use super::ask::{Asker, Unanswered};
 
 /// The code of a write of which nobody knows whether it was done.
 const UNKNOWN: &str = "outcome_unknown";
+/// The code of a request that nobody could serve within the time that the node itself waits; nothing was done.
+const UNAVAILABLE: &str = "entry_unavailable";
+/// How long a client tries again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Between two tries.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Entries by number.
 pub(super) struct Entries {
     held: Vec<Held>,
     writes: u64,
+    tried_again: Cell<u64>,
 }
 
 /// What an entry must hold.
@@ -56,6 +66,7 @@ impl Entries {
         Self {
             held: held.collect(),
             writes: 0,
+            tried_again: Cell::new(0),
         }
     }
 
@@ -69,14 +80,20 @@ impl Entries {
         self.held.len()
     }
 
+    /// Requests that were asked again because nobody could serve them for the moment.
+    pub(super) const fn tried_again(&self) -> u64 {
+        self.tried_again.get()
+    }
+
     /// Gives an entry a value that it never had.
     pub(super) async fn write(&mut self, number: usize, door: &Asker) -> Result<Wrote, Amiss> {
         self.writes += 1;
         let value = format!("value {}", self.writes);
+        let again = &self.tried_again;
         let Some(held) = self.held.get_mut(number) else {
             return Ok(Wrote::Done);
         };
-        match door.put_entry(&held.name, &value).await {
+        match put(door, again, &held.name, &value).await {
             Ok(()) => {
                 held.written(value);
                 return Ok(Wrote::Done);
@@ -88,9 +105,9 @@ impl Entries {
                 return Err(unanswered.into());
             }
         }
-        held.judge(door.entry(&held.name).await?)?;
+        held.judge(get(door, again, &held.name).await?)?;
         let value = format!("value {} again", self.writes);
-        door.put_entry(&held.name, &value).await?;
+        put(door, again, &held.name, &value).await?;
         held.written(value);
         Ok(Wrote::DoneAgain)
     }
@@ -100,7 +117,35 @@ impl Entries {
         let Some(held) = self.held.get(number) else {
             return Ok(());
         };
-        held.judge(door.entry(&held.name).await?)
+        held.judge(get(door, &self.tried_again, &held.name).await?)
+    }
+}
+
+async fn put(door: &Asker, again: &Cell<u64>, name: &str, value: &str) -> Result<(), Unanswered> {
+    patiently(door, again, async || door.put_entry(name, value).await).await
+}
+
+async fn get(door: &Asker, again: &Cell<u64>, name: &str) -> Result<Option<String>, Unanswered> {
+    patiently(door, again, async || door.entry(name).await).await
+}
+
+/// Asks as a client does: again, when the answer was that nobody serves this for the moment and nothing was done.
+async fn patiently<T>(
+    door: &Asker,
+    again: &Cell<u64>,
+    ask: impl AsyncFn() -> Result<T, Unanswered>,
+) -> Result<T, Unanswered> {
+    let deadline = door.clock().deadline(AGAIN_WITHIN);
+    loop {
+        match ask().await {
+            Err(unanswered)
+                if unanswered.code == UNAVAILABLE && !deadline.passed(door.clock().now()) =>
+            {
+                again.set(again.get() + 1);
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            answer => return answer,
+        }
     }
 }
 

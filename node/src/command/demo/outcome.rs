@@ -60,6 +60,8 @@ pub(super) struct Kill {
     pub(super) slots_owned: u32,
     /// Entries of the demo that it owned.
     pub(super) entries_owned: u64,
+    /// Requests for entries that were asked again because nobody could serve them for the moment.
+    pub(super) tried_again: u64,
     /// Until it was killed.
     pub(super) before: Window,
     /// From then on.
@@ -99,6 +101,14 @@ impl Complaints {
         if self.told.len() < TOLD_MAX {
             self.told.push(told);
         }
+    }
+}
+
+impl std::ops::AddAssign for Complaints {
+    fn add_assign(&mut self, more: Self) {
+        self.count += more.count;
+        let room = TOLD_MAX.saturating_sub(self.told.len());
+        self.told.extend(more.told.into_iter().take(room));
     }
 }
 
@@ -229,5 +239,12 @@ mod tests {
         assert_eq!(complaints(&|outcome| outcome.kill.after.hits = 3), 1);
         let many = |outcome: &mut Outcome| (0..9).for_each(|n| outcome.wrong.add(n.to_string()));
         assert_eq!(complaints(&many), TOLD_MAX);
+        let mut sum = Complaints::default();
+        sum.add("first".to_owned());
+        let mut more = Complaints::default();
+        (0..9).for_each(|n| more.add(n.to_string()));
+        sum += more;
+        assert_eq!((sum.count, sum.told.len()), (10, TOLD_MAX));
+        assert_eq!(sum.told[..2], ["first", "0"]);
     }
 }

@@ -185,6 +185,7 @@ impl Report {
             node,
             slots_owned,
             entries_owned,
+            tried_again,
             before,
             after,
         } = &self.kill;
@@ -193,13 +194,18 @@ impl Report {
             longest_entry_ms,
             ..
         } = after;
-        let doubt = match in_doubt {
-            0 => String::new(),
-            many => format!("; {many} in doubt, read and written again"),
-        };
+        let mut rest = String::new();
+        for (count, told) in [
+            (in_doubt, "in doubt, read and written again"),
+            (tried_again, "asked again"),
+        ] {
+            if *count > 0 {
+                rest.push_str(&format!("; {count} {told}"));
+            }
+        }
         format!(
             "{node} was killed with {slots} slots and {entries_owned} entries: before it {} of {} questions were hits, \
-             after it {} of {}, and {} requests failed; an entry waited at most {longest}{doubt}",
+             after it {} of {}, and {} requests failed; an entry waited at most {longest}{rest}",
             before.hits,
             before.questions,
             after.hits,

@@ -90,14 +90,15 @@ impl<'a> Stream<'a> {
             self.seen.send_modify(|seen| seen.part = Part::Over);
             driven
         };
-        let (driven, (), ()) = tokio::join!(driven, self.ask(progress), self.write(entries));
+        let (driven, (), ()) = tokio::join!(driven, self.ask(progress), self.write(&mut *entries));
         driven?;
         let seen = self.seen.send_replace(Seen::default());
         outcome.kill.before = seen.before;
         outcome.kill.after = seen.after;
         outcome.entries_right += seen.entries_right;
-        outcome.wrong = seen.wrong;
-        outcome.failed = seen.failed;
+        outcome.kill.tried_again = entries.tried_again();
+        outcome.wrong += seen.wrong;
+        outcome.failed += seen.failed;
         for (at, number, said) in &seen.said {
             outcome.count(*at, said, Caching::Afresh);
             if let Some(question) = self.questions.get(*number) {
