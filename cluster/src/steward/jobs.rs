@@ -1,8 +1,6 @@
 //! Jobs: which are asked for by themselves, what each waits for, and how far it is. It must never know how slots move.
 
-use std::collections::BTreeMap;
-
-use super::{Steward, StewardWorld};
+use super::{Counts, Steward, StewardWorld};
 use crate::metadata::{
     Command, Job, JobCreate, JobKind, JobState, JobUpdate, MemberState, SlotCounts, View,
 };
@@ -64,7 +62,7 @@ impl Steward {
     /// A member that came up and has no part in a plan that others have one in: its join is a job, so that people see it.
     pub(super) fn see_to_joins(
         view: &View,
-        counts: &BTreeMap<NodeId, SlotCounts>,
+        counts: &Counts,
         world: &mut StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
@@ -95,7 +93,7 @@ impl Steward {
     pub(super) fn see_to_jobs(
         &mut self,
         view: &View,
-        counts: &BTreeMap<NodeId, SlotCounts>,
+        counts: &Counts,
         world: &StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
