@@ -4,14 +4,6 @@
 //! Each has shards that tell of blocks, half additions and half removals, as a node's shards do: one batch of a shard
 //! under way at a time. This process starts them, tells them when, and sums up.
 
-#![cfg_attr(
-    not(test),
-    expect(
-        clippy::print_stdout,
-        reason = "a measuring program prints its figures"
-    )
-)]
-
 mod drive;
 mod member;
 mod shard;
