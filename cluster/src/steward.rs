@@ -18,9 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ultrakv_cache::Now;
 
-use crate::metadata::{
-    Command, JobId, JobKind, JobState, MemberRecord, MemberState, View,
-};
+use crate::metadata::{Command, JobId, JobKind, JobState, MemberRecord, MemberState, View};
 use crate::placement::{self, PlanNode, Share};
 use crate::{Incarnation, NodeId};
 

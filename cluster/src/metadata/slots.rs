@@ -167,8 +167,7 @@ impl Slots {
         let slots = Self::changed_chunks(old, new).flatten();
         slots.filter_map(|slot| {
             let (old, new) = (old.get(slot)?, new.get(slot)?);
-            let is_same =
-                old.ownership.epoch == new.ownership.epoch && old.targets == new.targets;
+            let is_same = old.ownership.epoch == new.ownership.epoch && old.targets == new.targets;
             (!is_same).then_some((slot, new))
         })
     }
