@@ -54,6 +54,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// With clocks that a loaded machine and unoptimised nodes keep: there a pause of half a second is no failure. What fails
+    /// over does so within five seconds.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.set("cluster.heartbeat_ms=250")
+            .set("cluster.election_ms_min=800")
+            .set("cluster.election_ms_max=2000")
+    }
+
     /// With one setting more; a later one of the same key wins.
     #[must_use]
     pub fn set(mut self, setting: &str) -> Self {

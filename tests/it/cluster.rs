@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 use ultrakv_tests::cluster::{Authority, Options, SLOT_COUNT, TestCluster};
 use ultrakv_tests::http::{Answer, Door};
 
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 /// The floor of what entries may take to answer again; measurements hold the tight figures.
-const FAILS_OVER_WITHIN: Duration = Duration::from_secs(10);
+const FAILS_OVER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const PROCESS: &str = "/api/v1/kv-cache/process";
 
@@ -140,7 +140,7 @@ fn assert_all_there(cluster: &TestCluster, written: &BTreeMap<String, Vec<u8>>) 
 #[test]
 fn any_node_answers_any_request() {
     let _alone = alone();
-    let cluster = TestCluster::start(3, Options::default()).expect("a cluster");
+    let cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let doors = [0, 1, 2].map(|at| door(&cluster, at));
     let view = cluster.any_view().expect("a view");
     assert_eq!(view.owned().values().sum::<u64>(), u64::from(SLOT_COUNT));
@@ -260,7 +260,7 @@ fn a_put_is_answered_when_as_much_is_done_as_was_asked() {
 #[test]
 fn a_killed_node_takes_no_acknowledged_entry_with_it() {
     let _alone = alone();
-    let mut cluster = TestCluster::start(3, Options::default()).expect("a cluster");
+    let mut cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let mut written = write_entries(&cluster, "before", 30);
     for (round, victim) in [cluster.leader().expect("a leader"), 1, 2]
         .into_iter()
@@ -309,7 +309,7 @@ fn a_killed_node_takes_no_acknowledged_entry_with_it() {
 #[test]
 fn a_fourth_node_takes_its_share_and_gives_it_back() {
     let _alone = alone();
-    let mut cluster = TestCluster::start(3, Options::default()).expect("a cluster");
+    let mut cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let mut written = write_entries(&cluster, "early", 40);
     let before = cluster.any_view().expect("a view");
 
@@ -391,7 +391,7 @@ impl Served {
 #[test]
 fn a_rolling_restart_fails_no_request() {
     let _alone = alone();
-    let mut cluster = TestCluster::start(3, Options::default()).expect("a cluster");
+    let mut cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let doors = [0, 1, 2].map(|at| door(&cluster, at));
     // Clients use doors that are open, as a load balancer does that asks /readyz; there they must never fail.
     let open = [0, 1, 2].map(|_| AtomicBool::new(true));
@@ -448,7 +448,7 @@ fn a_rolling_restart_fails_no_request() {
 #[test]
 fn strangers_stay_outside_and_harm_nobody() {
     let _alone = alone();
-    let cluster = TestCluster::start(3, Options::default()).expect("a cluster");
+    let cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let written = write_entries(&cluster, "inside", 6);
     let before = cluster.any_view().expect("a view");
     let root = cluster.root().expect("a folder");
@@ -474,7 +474,7 @@ fn strangers_stay_outside_and_harm_nobody() {
     for (name, folder, word) in [
         ("strange", certs("strange", "test"), ""),
         ("other", certs("other", "another"), ""),
-        ("mixed", mixed, "certs_wrong_key"),
+        ("mixed", mixed, "does not belong to the certificate"),
     ] {
         let mut stranger = cluster.stranger(name, &folder).expect("a process");
         stranger.spawn().expect("it starts");

@@ -15,7 +15,7 @@ use ultrakv_cache::Now;
 use super::follow::send;
 use super::list::{List, Prepared};
 use super::message::{Effect, Message};
-use super::owner::{JOINERS_MAX, Joiner, Owner, Peer, Serving};
+use super::owner::{JOINERS_MAX, Joiner, Owner, Peer, Serving, backed_off};
 use super::replica::{Replica, Role};
 use super::types::{Change, CopyEntry, Key, Seq};
 use super::world::World;
@@ -62,6 +62,8 @@ pub(super) struct Joining {
     copy: u64,
     ask: u64,
     asked_at: Now,
+    /// How often it was said again since without an answer.
+    repeats: u32,
     /// What was applied to keys since the question; none when they were too many.
     touched: Option<BTreeMap<Key, Touched>>,
     is_copied: bool,
@@ -107,6 +109,7 @@ impl Joining {
         *number += 1;
         self.ask = *number;
         self.asked_at = now;
+        self.repeats = 0;
         self.touched = Some(BTreeMap::new());
     }
 }
@@ -127,6 +130,7 @@ impl Replica {
             copy: 0,
             ask: 0,
             asked_at: world.now,
+            repeats: 0,
             touched: None,
             is_copied: false,
             as_of_max: Seq(0),
@@ -175,10 +179,11 @@ impl Replica {
         let Role::Joining(joining) = &mut self.role else {
             return;
         };
-        if now.since_ms(joining.asked_at) < resend_ms {
+        if now.since_ms(joining.asked_at) < backed_off(resend_ms, joining.repeats) {
             return;
         }
         joining.asked_at = now;
+        joining.repeats = joining.repeats.saturating_add(1);
         if joining.is_copied {
             let from = joining.from;
             self.ack(from, epoch, effects);

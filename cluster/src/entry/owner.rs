@@ -37,6 +37,17 @@ pub(super) enum Serving {
     HandingOver { to: Incarnation, since: Now },
 }
 
+/// How long what was said so often is not said again.
+pub(super) const fn backed_off(resend_ms: u64, repeats: u32) -> u64 {
+    const DOUBLINGS_MAX: u32 = 3;
+    let doublings = if repeats < DOUBLINGS_MAX {
+        repeats
+    } else {
+        DOUBLINGS_MAX
+    };
+    resend_ms << doublings
+}
+
 /// How far another replica is.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -47,6 +58,8 @@ pub(super) struct Peer {
     /// Up to where it says it has committed.
     pub(super) committed: Seq,
     pub(super) sent_at: Now,
+    /// How often it was told again without progress.
+    pub(super) repeats: u32,
     /// Since when it owes something without progress.
     pub(super) owes_since: Now,
 }
@@ -59,12 +72,24 @@ impl Peer {
             sent: committed,
             committed: Seq(0),
             sent_at: now,
+            repeats: 0,
             owes_since: now,
         }
     }
 
     pub(super) fn owes(&self, last: Seq) -> bool {
         !self.is_synced || self.acked < last
+    }
+
+    /// Whether it is to be told again. Each time later than the last: a peer that is slow because thousands of slots speak to
+    /// it at once must not be told everything many times over.
+    pub(super) const fn is_due(&self, resend_ms: u64, now: Now) -> bool {
+        now.since_ms(self.sent_at) >= backed_off(resend_ms, self.repeats)
+    }
+
+    pub(super) const fn tell_again(&mut self, now: Now) {
+        self.sent_at = now;
+        self.repeats = self.repeats.saturating_add(1);
     }
 }
 

@@ -140,7 +140,7 @@ impl Replica {
             return;
         };
         for (to, peer) in owner.peers.iter_mut().filter(|(_, peer)| !peer.is_synced) {
-            peer.sent_at = now;
+            peer.tell_again(now);
             let records = self.list.above(self.list.committed());
             effects.push(Effect::Send {
                 to: *to,
@@ -172,6 +172,7 @@ impl Replica {
                 peer.is_synced = true;
                 peer.sent = through;
                 peer.owes_since = now;
+                peer.repeats = 0;
             }
             advance(peer, through, committed, now);
         } else if let Some(joiner) = owner.joiners.get_mut(&from) {
@@ -209,7 +210,7 @@ impl Replica {
             return;
         };
         let mut peers = owner.peers.values();
-        if peers.any(|peer| !peer.is_synced && now.since_ms(peer.sent_at) >= resend_ms) {
+        if peers.any(|peer| !peer.is_synced && peer.is_due(resend_ms, now)) {
             self.sync_all(now, effects);
         }
     }
@@ -226,11 +227,15 @@ impl Replica {
             recent,
             ..
         } = &mut **owner;
-        let is_due = |peer: &Peer| now.since_ms(peer.sent_at) >= resend_ms;
+        let is_due = |peer: &Peer| {
+            let is_behind = peer.acked < last || peer.committed < committed;
+            is_behind && peer.is_due(resend_ms, now)
+        };
         for (to, peer) in peers.iter_mut().filter(|(_, peer)| peer.is_synced) {
-            if is_due(peer) && (peer.acked < last || peer.committed < committed) {
+            if is_due(peer) {
                 let writes = self.list.above(peer.acked);
                 append((to, peer), (epoch, committed), writes, now, effects);
+                peer.tell_again(now);
             }
         }
         let mut left_behind = Vec::new();
@@ -248,6 +253,7 @@ impl Replica {
                 left_behind.push((*to, joiner.ask));
             } else {
                 append((to, peer), (epoch, committed), writes, now, effects);
+                peer.tell_again(now);
             }
         }
         for (to, ask) in left_behind {
@@ -312,6 +318,9 @@ impl Replica {
 
 /// A higher number is acknowledged.
 fn advance(peer: &mut Peer, through: Seq, committed: Seq, now: Now) {
+    if committed > peer.committed || through > peer.acked {
+        peer.repeats = 0;
+    }
     peer.committed = peer.committed.max(committed);
     if through > peer.acked {
         peer.acked = through;

@@ -33,7 +33,7 @@ const STEPS_MAX: usize = 64;
 
 /// Slots of one shard that join at a time, those included that have their copy and wait for Raft's word: each costs its owner
 /// a little, and the writes that come meanwhile.
-const JOINING_MAX: usize = 512;
+const JOINING_MAX: usize = 128;
 
 /// Boxes with entries whose time is over that are looked at in one turn.
 const DUE_MAX: usize = 1_024;
@@ -120,14 +120,14 @@ impl Guest {
             // A new life has nothing of domains that were retired before.
             swept: roll.retired.iter().map(|tag| (*tag, 0)).collect(),
             roll,
-            shared,
             shard,
             replicas: BTreeMap::new(),
             desk: Desk::default(),
             restless: BTreeSet::new(),
             ticked: None,
             unsettled: BTreeSet::new(),
-            stepped: None,
+            // Nodes that join the same slots begin at different ones: whoever is added ends the other's copy.
+            stepped: Some(first_step(shared.plan.me)),
             joining: BTreeSet::new(),
             copying: BTreeSet::new(),
             patience: BTreeMap::new(),
@@ -138,6 +138,7 @@ impl Guest {
             effects: Vec::new(),
             tidied_at: Now::default(),
             meters: Meters::new(shard),
+            shared,
         }
     }
 
@@ -525,6 +526,12 @@ impl ShardGuest for Guest {
     fn is_restless(&self) -> bool {
         !self.restless.is_empty() || !self.unsettled.is_empty() || !self.sweeps.is_empty()
     }
+}
+
+/// The slot behind which a node begins to see to slots.
+fn first_step(me: NodeId) -> u16 {
+    let spread = me.to_u128() % u128::from(ultrakv_cache::SLOT_COUNT);
+    u16::try_from(spread).unwrap_or(0)
 }
 
 /// Some of a set, beginning behind where the last turn stopped, and at the front again after the end.
