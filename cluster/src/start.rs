@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
 
 use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
@@ -432,12 +433,22 @@ fn stewarding(plan: &ClusterPlan, node: &Node, consensus: &Consensus) -> ChildSp
 async fn steward(rules: StewardRules, node: Node, consensus: Consensus) -> Failed {
     let mut changes = consensus.changes();
     let mut present: Option<(u64, Steward)> = None;
+    let mut due = tokio::time::interval(STEWARD_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = None;
     loop {
         tokio::time::sleep(STEWARD_REST).await;
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = tokio::time::sleep(STEWARD_EVERY) => {}
+        let is_due = tokio::select! {
+            biased;
+            _ = due.tick() => true,
+            _ = changes.changed() => false,
+        };
+        let revision = Some(consensus.view().revision());
+        // The directory's records, which change all the time, are none of its business.
+        if !is_due && seen == revision {
+            continue;
         }
+        seen = revision;
         let Some(term) = consensus.leading() else {
             present = None;
             continue;

@@ -1,6 +1,6 @@
 //! Jobs: which are asked for by themselves, what each waits for, and how far it is. It must never know how slots move.
 
-use super::{Steward, StewardWorld};
+use super::{Counts, Steward, StewardWorld};
 use crate::metadata::{
     Command, Job, JobCreate, JobKind, JobState, JobUpdate, MemberState, SlotCounts, View,
 };
@@ -63,13 +63,13 @@ impl Steward {
     pub(super) fn see_to_joins(
         &self,
         view: &View,
+        counts: &Counts,
         world: &mut StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
         if view.slots().plan() == 0 {
             return;
         }
-        let counts = view.slots().counts();
         for (node, record) in view.members().present() {
             let has_part = counts
                 .get(&node)
@@ -94,10 +94,10 @@ impl Steward {
     pub(super) fn see_to_jobs(
         &mut self,
         view: &View,
+        counts: &Counts,
         world: &StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
-        let counts = view.slots().counts();
         let of = |node| counts.get(&node).copied().unwrap_or_default();
         for job in view.jobs().running() {
             let word = match job.kind {
