@@ -71,6 +71,8 @@ pub struct Report {
     pub calls: usize,
     /// Whether it ended early, because faults came together for which nothing is promised.
     pub is_excused: bool,
+    /// Whether it ended early, because too many questions overlapped for their history to be judged.
+    pub is_undecided: bool,
     /// What was exercised.
     pub coverage: Coverage,
     /// What was wrong, if anything.
@@ -131,6 +133,7 @@ fn run_traced(seed: u64, plan: &Plan, trace: Trace) -> Report {
         steps: world.steps,
         calls: world.calls,
         is_excused: world.excuse.is_some(),
+        is_undecided: world.is_undecided,
         coverage,
         violation: wrong.map(|wrong| Violation {
             slot: wrong.slot,

@@ -22,9 +22,10 @@ use crate::book::Book;
 use crate::domains::{Domains, Ended};
 use crate::duty::Failed;
 use crate::entry::{EntryHost, Roll, SlotWord};
+use crate::lane::mesh::Mesh;
 use crate::links::Lanes;
 use crate::metadata::{
-    Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, Slots, View,
+    Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, SlotRecord, Slots, View,
 };
 use crate::raft::Consensus;
 use crate::surroundings::{Surroundings, wanted};
@@ -61,9 +62,9 @@ pub(crate) struct Directed {
     pub(crate) domains: Arc<ArcSwap<Domains>>,
     pub(crate) surroundings: Surroundings,
     pub(crate) mover: Option<BlockMover>,
+    /// The actors of all nodes; none of a cluster of one.
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Up to where this node's replicas have heard the log.
-    pub(crate) told: watch::Sender<u64>,
     /// This node is about to stop, and is not to be up again in this life.
     pub(crate) stepping_aside: watch::Sender<bool>,
     /// What purges dropped here, by domain and the generation that followed.
@@ -139,7 +140,8 @@ impl Director {
     async fn turn(&mut self) {
         let view = self.directed.consensus.view();
         if self.settled == Some(view.revision()) {
-            self.directed.told.send_replace(view.applied_index());
+            let told = &self.directed.surroundings.told;
+            told.send_replace(view.applied_index());
             return;
         }
         self.directed.enter(&view).await;
@@ -150,7 +152,8 @@ impl Director {
         self.follow_domains(&view).await;
         self.follow_slots(&view);
         // Only now: a tenure that rests on this counts for what the replicas know.
-        self.directed.told.send_replace(view.applied_index());
+        let told = &self.directed.surroundings.told;
+        told.send_replace(view.applied_index());
         let is_told = self.tell_of_me(&view).await;
         self.see_to_drain(&view).await;
         let is_settled = is_told && self.ended.is_empty();
@@ -171,6 +174,11 @@ impl Director {
             .is_none_or(|at| now_ms.saturating_sub(at) >= RESOLVE_EVERY_MS);
         if self.members_revision.as_ref() == Some(&members) && !is_due {
             return;
+        }
+        if let Some(mesh) = &directed.mesh {
+            let others = members.iter().map(|(node, _)| *node);
+            let others: Vec<NodeId> = others.filter(|node| *node != directed.me).collect();
+            mesh.set_peers(others);
         }
         if let Some(lanes) = &directed.lanes {
             let others = view
@@ -226,22 +234,17 @@ impl Director {
             directed.host.set_roll(roll.clone());
             self.roll = Some(roll);
         }
-        let word = |slot: u16| {
-            let record = view.slots().get(slot)?;
-            Some(SlotWord {
-                slot,
-                ownership: record.ownership.clone(),
-                targets: wanted(record, members),
-            })
+        let word = |(slot, record): (u16, &SlotRecord)| SlotWord {
+            slot,
+            ownership: record.ownership.clone(),
+            targets: wanted(record, members),
         };
         match &self.told {
             Some((told, told_state)) if *told_state == state => {
-                let changed = Slots::changed_chunks(told, view.slots()).flatten();
-                directed.host.learn(changed.filter_map(word));
+                let changed = Slots::changed(told, view.slots());
+                directed.host.learn(changed.map(word));
             }
-            _ => directed
-                .host
-                .learn((0..ultrakv_cache::SLOT_COUNT).filter_map(word)),
+            _ => directed.host.learn(view.slots().iter().map(word)),
         }
         let is_news = self.told.as_ref().is_none_or(|(told, told_state)| {
             *told_state != state || told.revision() != view.slots().revision()

@@ -13,6 +13,7 @@
 
 pub mod block;
 mod book;
+mod control;
 mod director;
 pub mod directory;
 mod domains;
@@ -30,6 +31,7 @@ mod plan;
 mod proposals;
 mod purge;
 pub mod raft;
+mod report;
 mod slots;
 mod start;
 mod status;
@@ -56,6 +58,7 @@ pub use operate::{
 };
 pub use plan::{ClusterPlan, MemberPlan};
 pub use purge::{PurgeError, PurgeReport};
+pub use report::{NodeAnswer, NodeReport};
 pub use slots::{Epoch, SlotMap, SlotRange};
 pub use start::{ClusterStartError, block_reports};
 pub use status::{

@@ -13,6 +13,7 @@ use ultrakv_actors::Deadline;
 use crate::NodeId;
 use crate::block::BlockService;
 use crate::entry::{EntryHost, EntryRouter};
+use crate::lane::mesh::Mesh;
 use crate::lane::{BulkLane, QuicLane};
 use crate::peer::{Caller, Parcel, ParcelStream, PeerError, Refused, Responder};
 use crate::raft::Consensus;
@@ -100,6 +101,7 @@ pub(crate) struct Desks {
     pub(crate) tenures: OnceLock<Arc<Tenures>>,
     pub(crate) entries: OnceLock<(EntryRouter, EntryHost)>,
     pub(crate) blocks: OnceLock<BlockService>,
+    pub(crate) mesh: OnceLock<Mesh>,
 }
 
 impl fmt::Debug for Desks {
@@ -168,11 +170,12 @@ impl Responder for Desks {
         mut stream: Box<dyn ParcelStream>,
     ) -> BoxFuture<'_, ()> {
         async move {
-            match (first.kind, self.consensus.get()) {
-                (Kind::RaftSnapshot, Some(consensus)) => {
+            match (first.kind, self.consensus.get(), self.mesh.get()) {
+                (Kind::RaftSnapshot, Some(consensus), _) => {
                     consensus.serve_stream(peer, first, stream).await;
                 }
-                (kind, _) => {
+                (Kind::Mesh, _, Some(mesh)) => mesh.accept(peer, first, stream).await,
+                (kind, ..) => {
                     if let Ok(refusal) =
                         Parcel::new(Kind::Refusal, &misplaced(kind), bytes::Bytes::new())
                     {

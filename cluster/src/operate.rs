@@ -685,3 +685,6 @@ impl From<ControlError> for OperateError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,12 +13,14 @@ use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
 
 use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
 use crate::book::Book;
+use crate::control::ControlRuntime;
 use crate::director::{self, Directed, Origin, Phase};
 use crate::directory::{Directory, Form, Tier};
 use crate::duty::{Failed, duty};
 use crate::entry::{EntryHost, EntryRouter, HostLinks, HostPlan, Tenured};
 use crate::handle::{ClusterHandle, Inner};
-use crate::lane::tls::{CertsError, Credentials, Identity};
+use crate::lane::mesh::{Mesh, MeshPlan};
+use crate::lane::tls::{CertsError, ClusterName, Credentials, Identity};
 use crate::lane::{
     BulkLane, BulkLimits, BulkPlan, BulkSecurity, LaneError, QuicLane, QuicLimits, QuicPlan,
 };
@@ -32,6 +34,7 @@ use crate::proposals::{Records, SlotProposals};
 use crate::raft::{
     Consensus, ConsensusError, ConsensusPlan, RaftTiming, SnapshotRules, Storage, VoterRules,
 };
+use crate::report::Reported;
 use crate::steward::{Steward, StewardRules, StewardWorld};
 use crate::surroundings::Surroundings;
 use crate::tenure::{TenureCell, TenurePlan, Tenures};
@@ -44,8 +47,9 @@ const ENTER_WITHIN: Duration = Duration::from_secs(20);
 const DIRECTORY_BYTES_ALONE: u64 = 0;
 /// The leader looks after the cluster at least this often.
 const STEWARD_EVERY: Duration = Duration::from_millis(250);
-/// Between two of its looks, so that a burst of changes is taken in together.
-const STEWARD_REST: Duration = Duration::from_millis(20);
+/// Between two of its looks, so that a burst of changes is taken in together: a look visits every slot, and while slots move
+/// every few milliseconds bring a change. Nobody waits for one.
+const STEWARD_REST: Duration = Duration::from_millis(100);
 /// The time for having what it decides agreed on.
 const STEWARD_WITHIN: Duration = Duration::from_secs(2);
 
@@ -67,6 +71,12 @@ pub enum ClusterStartError {
     /// Consensus did not start.
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    /// The threads of consensus did not start.
+    #[error("the threads of consensus do not start")]
+    Threads(#[source] std::io::Error),
+    /// A part panicked while it started.
+    #[error("a part of the cluster panicked while it started")]
+    Panicked,
     /// Another cluster was started on this node already.
     #[error("the node's shards have another cluster's entries")]
     Occupied,
@@ -82,6 +92,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.code(),
             Self::Lane(error) => error.code(),
             Self::Consensus(error) => error.code(),
+            Self::Threads(_) => "cluster_threads",
+            Self::Panicked => "cluster_panicked",
             Self::Occupied => "cluster_occupied",
         }
     }
@@ -95,6 +107,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.hint(),
             Self::Lane(error) => error.hint(),
             Self::Consensus(error) => error.hint(),
+            Self::Threads(_) => "raise the limit of threads or of memory",
+            Self::Panicked => "report it with the log",
             Self::Occupied => "start one cluster on one node",
         }
     }
@@ -108,7 +122,7 @@ struct Outside {
     control: Book,
     bulk: Book,
     addresses: Addresses,
-    cluster_name: Option<String>,
+    cluster_name: Option<ClusterName>,
 }
 
 /// Starts a node's part in its cluster, under the node's supervision.
@@ -117,20 +131,13 @@ pub(crate) async fn start(
     node: &Node,
 ) -> Result<ClusterHandle, ClusterStartError> {
     let desks = Arc::new(Desks::default());
-    let outside = reach_out(plan.member.as_ref(), node, &desks)?;
-    let consensus = Consensus::start(consensus_plan(&plan, node, &outside)).await?;
-    // A desk that is set stays set: this function alone sets them, once.
-    let _ = desks.consensus.set(consensus.clone());
-    let life = Incarnation {
-        node: outside.me,
-        boot: node.boot_id(),
-    };
-    let told = watch::Sender::new(0);
-    let plan_tenures = TenurePlan::new(life);
-    let tenures = Tenures::start(consensus.clone(), plan_tenures, told.subscribe());
-    let tenures = Arc::new(tenures);
-    let _ = desks.tenures.set(Arc::clone(&tenures));
-
+    let Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    } = agree(&plan, node, &desks).await?;
     let proposals = Arc::new(SlotProposals::default());
     let host = entry_host(node, &outside, &proposals, &tenures);
     if !host.admit() {
@@ -144,29 +151,32 @@ pub(crate) async fn start(
         domains: Arc::default(),
         lanes: outside.lanes.clone(),
         revision: watch::Sender::new(0),
+        told,
     };
     let parts = block_parts(&plan, node, &outside, &surroundings);
     let _ = desks.blocks.set(parts.service());
     let mover = plan.member.as_ref().map(|_| parts.mover());
 
+    let reported = reported(&plan, node, &consensus, &tenures, mover.as_ref());
+    let mesh = mesh(node, &outside, &reported);
+    if let Some(mesh) = &mesh {
+        let _ = desks.mesh.set(mesh.clone());
+    }
+    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
+    let directed = Arc::new(Directed {
+        mesh,
+        ..directed(&plan, node, outside, host, surroundings, mover)
+    });
     let mut children = vec![
         proposing(&consensus, &proposals),
         stewarding(&plan, node, &consensus),
     ];
-    if let Some(mover) = &mover {
+    // Only where there are others is anybody told of blocks.
+    if directed.mover.is_some() {
         children.push(parts.reporting());
-        children.push(mover.child());
     }
-    let cluster_name = outside.cluster_name.clone();
-    let directed = Arc::new(directed(
-        &plan,
-        node,
-        outside,
-        host,
-        surroundings,
-        mover,
-        told,
-    ));
+    children.extend(directed.mover.as_ref().map(BlockMover::child));
+    children.extend(directed.mesh.as_ref().map(Mesh::spec));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -179,12 +189,92 @@ pub(crate) async fn start(
         cluster_name,
         node: node.clone(),
         directed,
+        reported,
+        _control: control,
         tenures,
         entries,
         blocks: parts.router(),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// What a node agrees with others by.
+struct Agreement {
+    control: ControlRuntime,
+    outside: Outside,
+    consensus: Consensus,
+    tenures: Arc<Tenures>,
+    told: watch::Sender<u64>,
+}
+
+/// Starts what agrees, on the threads that go ahead: what each part spawns runs where the part is made.
+async fn agree(
+    plan: &ClusterPlan,
+    node: &Node,
+    desks: &Arc<Desks>,
+) -> Result<Agreement, ClusterStartError> {
+    let panicked = || ClusterStartError::Panicked;
+    let control = ControlRuntime::start().map_err(ClusterStartError::Threads)?;
+    let outside = {
+        let (member, node, desks) = (plan.member.clone(), node.clone(), Arc::clone(desks));
+        let reached = control.run(async move { reach_out(member.as_ref(), &node, &desks) });
+        reached.await.ok_or_else(panicked)??
+    };
+    let consensus = Consensus::start(consensus_plan(plan, node, &outside));
+    let consensus = control.run(consensus).await.ok_or_else(panicked)??;
+    // A desk that is set stays set: each is set once, on the way up.
+    let _ = desks.consensus.set(consensus.clone());
+    let life = Incarnation {
+        node: outside.me,
+        boot: node.boot_id(),
+    };
+    let told = watch::Sender::new(0);
+    let tenures = {
+        let (consensus, told) = (consensus.clone(), told.subscribe());
+        control.run(async move { Tenures::start(consensus, TenurePlan::new(life), told) })
+    };
+    let tenures = Arc::new(tenures.await.ok_or_else(panicked)?);
+    let _ = desks.tenures.set(Arc::clone(&tenures));
+    Ok(Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    })
+}
+
+/// What this node will say of itself.
+fn reported(
+    plan: &ClusterPlan,
+    node: &Node,
+    consensus: &Consensus,
+    tenures: &Arc<Tenures>,
+    mover: Option<&BlockMover>,
+) -> Reported {
+    Reported {
+        boot: node.boot_id(),
+        name: plan.node_name.clone(),
+        version: plan.version.clone(),
+        started: node.clock().unix(),
+        clock: node.clock().clone(),
+        consensus: consensus.clone(),
+        tenures: Arc::clone(tenures),
+        mover: mover.cloned(),
+    }
+}
+
+/// The mesh of actors, where there are others.
+fn mesh(node: &Node, outside: &Outside, reported: &Reported) -> Option<Mesh> {
+    let cluster = outside.cluster_name.clone()?;
+    Some(Mesh::new(MeshPlan {
+        cluster,
+        node: outside.me,
+        lane: Arc::clone(&outside.callers),
+        reporter: reported.reporter(),
+        clock: node.clock().clone(),
+    }))
 }
 
 /// The replicas of this node's slots.
@@ -212,7 +302,6 @@ fn directed(
     host: EntryHost,
     surroundings: Surroundings,
     mover: Option<BlockMover>,
-    told: watch::Sender<u64>,
 ) -> Directed {
     let member = plan.member.as_ref();
     Directed {
@@ -232,9 +321,9 @@ fn directed(
         domains: Arc::clone(&surroundings.domains),
         surroundings,
         mover,
+        mesh: None,
         phase: watch::Sender::new(Phase::Starting),
         stepping_aside: watch::Sender::new(false),
-        told,
         purged: Mutex::default(),
         clock: node.clock().clone(),
         entropy: node.entropy().clone(),
@@ -261,7 +350,7 @@ fn reach_out(
     };
     let credentials = Credentials::load(&member.certs, node.clock().unix())?;
     let identity = Identity::new(&credentials)?;
-    let (me, cluster_name) = (identity.node(), identity.cluster().to_string());
+    let (me, cluster_name) = (identity.node(), identity.cluster().clone());
     let responder: Arc<dyn Responder> = Arc::<Desks>::clone(desks);
     let quic = QuicPlan {
         identity: identity.clone(),

@@ -68,6 +68,7 @@ pub struct Steward {
     planned: Option<(Vec<PlanNode>, u64)>,
     /// What each node has of the slots, and of which revision of them that is.
     counted: Option<(u64, Arc<Counts>)>,
+    is_planning: bool,
 }
 
 /// What each node has of the slots.
@@ -83,6 +84,7 @@ impl Steward {
             reported: BTreeMap::new(),
             planned: None,
             counted: None,
+            is_planning: false,
         }
     }
 
@@ -90,10 +92,12 @@ impl Steward {
     pub fn decide(&mut self, view: &View, world: &mut StewardWorld<'_>) -> Vec<Command> {
         self.note_away(view, world.now);
         let mut commands = Vec::new();
-        let counts = self.count(view);
-        self.see_to_joins(view, &counts, world, &mut commands);
-        self.see_to_jobs(view, &counts, world, &mut commands);
         self.see_to_plan(view, world.now, &mut commands);
+        // While a plan is on its way nothing is where it is to be, whatever the present one says.
+        self.is_planning = !commands.is_empty();
+        let counts = self.count(view);
+        Self::see_to_joins(view, &counts, world, &mut commands);
+        self.see_to_jobs(view, &counts, world, &mut commands);
         commands
     }
 

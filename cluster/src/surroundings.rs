@@ -46,6 +46,8 @@ pub(crate) struct Surroundings {
     pub(crate) domains: Arc<ArcSwap<Domains>>,
     pub(crate) lanes: Option<Arc<Lanes>>,
     pub(crate) revision: watch::Sender<u64>,
+    /// Up to where this node's replicas have heard the log.
+    pub(crate) told: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Surroundings {

@@ -96,6 +96,8 @@ struct Batch {
     calls: usize,
     /// Seeds that ended early: a second fault came before the first was repaired.
     excused: u64,
+    /// Those among them whose history was too tangled to be judged.
+    undecided: u64,
     fault_kinds: usize,
     coverage: Coverage,
     missing: Vec<Seen>,
@@ -195,6 +197,7 @@ fn run_batch(
         batch.seeds += 1;
         batch.calls += report.calls;
         batch.excused += u64::from(report.is_excused);
+        batch.undecided += u64::from(report.is_undecided);
         simulated_us += report.simulated_us;
         steps += report.steps;
         batch.coverage.merge(&report.coverage);
@@ -226,7 +229,7 @@ fn run_batch(
         println!("calls              {:>10}", batch.calls);
         println!("not exercised      {:?}", batch.missing);
         println!(
-            "{} seeds, {:.2} simulated hours in {:.0} s ({:.0} x real time, {:.0} steps/s), {} fault kinds, {} ended early, {} violations",
+            "{} seeds, {:.2} simulated hours in {:.0} s ({:.0} x real time, {:.0} steps/s), {} fault kinds, {} ended early ({} undecided), {} violations",
             batch.seeds,
             batch.simulated_hours,
             batch.wall_seconds,
@@ -234,6 +237,7 @@ fn run_batch(
             batch.steps_per_second,
             batch.fault_kinds,
             batch.excused,
+            batch.undecided,
             batch.violations.len()
         );
     }

@@ -83,6 +83,8 @@ pub(super) struct World {
     /// When the last copy of something was given up because its node was silent while the others were lost and not yet
     /// missed. That is a second fault before the first was repaired, for which nothing is promised: the run ends there.
     pub(super) excuse: Option<Us>,
+    /// A history was too tangled to be judged.
+    pub(super) is_undecided: bool,
     /// Questions of histories that were judged already.
     pub(super) calls: usize,
 }
@@ -135,6 +137,7 @@ impl World {
             steps: 0,
             calls: 0,
             excuse: None,
+            is_undecided: false,
         }
     }
 

@@ -43,7 +43,7 @@ const AGAIN_MS: u64 = 1_000;
 const CONFIRM_MS: u64 = 50;
 
 /// How far the mover is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Progress {
     /// Rounds over all blocks that were finished since the node began.
     pub rounds: u64,

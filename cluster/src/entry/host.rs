@@ -35,6 +35,7 @@ use ultrakv_actors::{
 };
 use ultrakv_cache::{EntryBox, SLOT_COUNT};
 
+pub use plan::{Wanted, wanted};
 pub use words::{Roll, SlotWord};
 
 use super::message::Proposal;
@@ -165,8 +166,9 @@ impl EntryHost {
     /// Takes in who lives: the lives that the metadata lists for this node's shards, the nodes that are alive, and the
     /// retired domains. Rolls must come one after the other, each before the words that rest on it.
     pub fn set_roll(&self, roll: Roll) {
-        self.shared.words.set_roll(roll);
-        self.shared.wake_all();
+        if self.shared.words.set_roll(roll) {
+            self.shared.wake_all();
+        }
     }
 
     /// The lives of this node's shards that run, in order; none for one that has not begun. The metadata must list a life,

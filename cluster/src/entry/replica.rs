@@ -28,7 +28,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             resend_ms: 20,
-            silence_ms_max: 400,
+            silence_ms_max: 1_000,
             propose_ms: 100,
         }
     }
@@ -151,6 +151,12 @@ impl Replica {
     #[must_use]
     pub const fn is_joining(&self) -> bool {
         matches!(self.role, Role::Joining(_))
+    }
+
+    /// Whether it still copies; one whose copy is whole only waits for Raft's word.
+    #[must_use]
+    pub fn is_copying(&self) -> bool {
+        matches!(&self.role, Role::Joining(joining) if !joining.is_whole())
     }
 
     /// What the entries that are prepared and not committed will be charged.

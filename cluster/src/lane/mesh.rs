@@ -38,7 +38,7 @@ use crate::wire::Kind;
 /// Presence events that wait for a slow listener.
 const EVENTS_MAX: usize = 1024;
 
-/// Makes a node's report of itself: JSON of some kilobytes, at once, from figures at hand.
+/// Makes a node's report of itself: some kilobytes, at once, from figures at hand.
 pub type Reporter = Arc<dyn Fn() -> Bytes + Send + Sync>;
 
 /// What the mesh is told at its start.

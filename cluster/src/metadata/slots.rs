@@ -158,6 +158,20 @@ impl Slots {
             .map(|(chunk, _)| chunk * CHUNK_SLOTS..(chunk + 1) * CHUNK_SLOTS)
     }
 
+    /// The slots that differ between two views, as the newer has them. Every change of who holds a slot raises its
+    /// epoch.
+    pub fn changed<'a>(
+        old: &'a Self,
+        new: &'a Self,
+    ) -> impl Iterator<Item = (u16, &'a SlotRecord)> + 'a {
+        let slots = Self::changed_chunks(old, new).flatten();
+        slots.filter_map(|slot| {
+            let (old, new) = (old.get(slot)?, new.get(slot)?);
+            let is_same = old.ownership.epoch == new.ownership.epoch && old.targets == new.targets;
+            (!is_same).then_some((slot, new))
+        })
+    }
+
     /// The number of the present plan; grows with every part of a plan that is staged.
     #[must_use]
     pub const fn plan(&self) -> u64 {

@@ -25,6 +25,7 @@ use self::body::{DrainBody, JobNamed, JoinBody, NodeNamed, RebalanceBody, Thrott
 pub(crate) fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(status))
+        .routes(routes!(nodes))
         .routes(routes!(layout))
         .routes(routes!(jobs))
         .routes(routes!(job))
@@ -35,6 +36,15 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(leave))
         .routes(routes!(forget))
         .routes(routes!(join))
+}
+
+/// The time for gathering the members' reports.
+const REPORTS_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The members' reports.
+#[derive(serde::Serialize)]
+struct NodesAnswer {
+    nodes: Vec<ultrakv_cluster::NodeAnswer>,
 }
 
 /// The cluster as this node sees it, and the holders of every slot.
@@ -52,6 +62,16 @@ async fn status(State(state): State<AppState>, _caller: Caller) -> Answer<Detail
     Answer(Detail {
         status: state.cluster.status(),
         slots: state.cluster.slots(),
+    })
+}
+
+/// What every member says of itself at this moment, this node first; and why, of those that said nothing.
+#[utoipa::path(get, path = "/v1/cluster/nodes", tag = "cluster",
+    responses((status = 200, description = "A report for each member.", body = Object)))]
+async fn nodes(State(state): State<AppState>, _caller: Caller) -> Answer<NodesAnswer> {
+    let deadline = state.cluster.clock().deadline(REPORTS_WITHIN);
+    Answer(NodesAnswer {
+        nodes: state.cluster.reports(deadline).await,
     })
 }
 

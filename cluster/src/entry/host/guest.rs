@@ -31,6 +31,10 @@ const TICKS_MAX: usize = 512;
 /// Slots brought a step nearer to the plan in one turn.
 const STEPS_MAX: usize = 64;
 
+/// Slots of one shard that join at a time, those included that have their copy and wait for Raft's word: each costs its owner
+/// a little, and the writes that come meanwhile.
+const JOINING_MAX: usize = 512;
+
 /// Boxes with entries whose time is over that are looked at in one turn.
 const DUE_MAX: usize = 1_024;
 
@@ -81,6 +85,8 @@ pub(super) struct Guest {
     unsettled: BTreeSet<u16>,
     stepped: Option<u16>,
     joining: BTreeSet<u16>,
+    /// Those of them whose copy is not whole yet.
+    copying: BTreeSet<u16>,
     patience: BTreeMap<u16, Patience>,
     claimed_at: BTreeMap<u16, Now>,
     /// What prepared entries of all slots will be charged.
@@ -123,6 +129,7 @@ impl Guest {
             unsettled: BTreeSet::new(),
             stepped: None,
             joining: BTreeSet::new(),
+            copying: BTreeSet::new(),
             patience: BTreeMap::new(),
             claimed_at: BTreeMap::new(),
             promised_bytes: 0,
@@ -260,7 +267,8 @@ impl Guest {
             .patience
             .get(&slot)
             .is_none_or(|patience| patience.again_at <= world.now);
-        let has_place = self.joining.len() < self.shared.joins_max();
+        let has_place =
+            self.copying.len() < self.shared.joins_max() && self.joining.len() < JOINING_MAX;
         if is_due && has_place {
             self.feed(slot, Event::Join, world);
         }
@@ -316,6 +324,11 @@ impl Guest {
         let Some(replica) = self.replicas.get(&slot) else {
             return;
         };
+        if replica.is_copying() {
+            self.copying.insert(slot);
+        } else {
+            self.copying.remove(&slot);
+        }
         if replica.is_joining() {
             self.joining.insert(slot);
         } else if self.joining.remove(&slot) {

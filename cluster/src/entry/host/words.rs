@@ -125,14 +125,22 @@ impl Words {
         self.roll.load_full()
     }
 
-    /// Domains retired by this node's own word stay so.
-    pub(super) fn set_roll(&self, roll: Roll) {
+    /// Domains retired by this node's own word stay so. Whether there is news in it.
+    pub(super) fn set_roll(&self, roll: Roll) -> bool {
+        let known = self.roll();
+        if known.lives == roll.lives
+            && known.alive == roll.alive
+            && known.retired.is_superset(&roll.retired)
+        {
+            return false;
+        }
         self.change_roll(|known| {
             let mut retired = std::mem::take(&mut known.retired);
             *known = roll;
             retired.append(&mut known.retired);
             known.retired = retired;
         });
+        true
     }
 
     pub(super) fn retire(&self, tag: DomainTag) {
@@ -193,10 +201,12 @@ mod tests {
         let words = Words::new(1);
         let tag = |byte| DomainTag([byte; 16]);
         words.retire(tag(1));
-        words.set_roll(Roll {
+        let roll = Roll {
             retired: [tag(2)].into(),
             ..Roll::default()
-        });
+        };
+        assert!(words.set_roll(roll.clone()));
+        assert!(!words.set_roll(roll), "the same again is no news");
         assert_eq!(words.roll().retired, BTreeSet::from([tag(1), tag(2)]));
     }
 }

@@ -211,6 +211,8 @@ fn a_plan_is_staged_by_who_knows_the_present_one_and_touches_only_what_differs()
     let later = rig.state.view();
     let changed: Vec<_> = Slots::changed_chunks(after.slots(), later.slots()).collect();
     assert_eq!(changed, std::slice::from_ref(&(64..128)));
+    let changed: Vec<_> = Slots::changed(after.slots(), later.slots()).collect();
+    assert_eq!(changed, [(70, later.slots().get(70).unwrap())]);
     assert_eq!(later.slots().get(70).unwrap().targets, list(&[2, 1, 3]));
     assert!(later.slots().revision() > after.slots().revision());
 
@@ -494,6 +496,16 @@ fn check(before: &View, after: &View, command: &Command, outcome: &Outcome) {
     let told = Slots::changed_chunks(before.slots(), after.slots());
     let told: BTreeSet<_> = told.map(|range| range.start / 64).collect();
     assert!(told.is_superset(&differ), "{told:?} {differ:?}");
+    for (slot, record) in Slots::changed(before.slots(), after.slots()) {
+        assert_ne!(before.slots().get(slot), Some(record));
+    }
+    let is_told = |slot| Slots::changed(before.slots(), after.slots()).any(|(at, _)| at == slot);
+    for (slot, record) in after.slots().iter() {
+        assert!(
+            before.slots().get(slot) == Some(record) || is_told(slot),
+            "{slot}"
+        );
+    }
     let is_changed = after.slots().revision() > before.slots().revision();
     assert!(is_changed || differ.is_empty());
     if !outcome.is_applied() {
