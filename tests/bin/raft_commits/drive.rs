@@ -1,10 +1,5 @@
 //! Starts the members, has them do the same at the same time, and sums up what they tell.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "an absent field of JSON is null, and the checks below name it"
-)]
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
