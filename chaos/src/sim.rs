@@ -1,7 +1,7 @@
 //! The whole protocol from one seed: consensus, metadata, tenures, replicas and clients over a network that fails.
 //!
 //! The machines are the real ones of `ultrakv_cluster`, driven as the running node drives them; only the consensus is a
-//! model ([`crate::consensus`]). Every step is judged: by what must never be ([`oracle`]), at the end by whether one order
+//! model ([`crate::consensus`]). Every step is judged: by what must never be (`oracle`), at the end by whether one order
 //! explains all that clients were told ([`crate::linear`]), and after each time of faults by whether all comes right.
 //! It must never know a socket, a real clock, or anything but its seed.
 

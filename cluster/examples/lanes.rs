@@ -38,9 +38,10 @@ type Failed = Box<dyn Error + Send + Sync>;
 
 /// A small question and its answer, without any envelope.
 const SMALL_BYTES: usize = 64;
-/// How long each figure is measured, and how often: the figures of both sides take turns.
-const MEASURE: Duration = Duration::from_millis(1500);
-const ROUNDS: usize = 5;
+/// How long each figure is measured, and how often: the figures of both sides take turns. Short turns, so that what else runs
+/// on the machine meets both sides alike.
+const MEASURE: Duration = Duration::from_millis(500);
+const ROUNDS: usize = 15;
 /// Callers that ask at once.
 const SMALL_CALLERS: usize = 64;
 const BULK_CALLERS: usize = 4;

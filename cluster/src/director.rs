@@ -14,6 +14,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use ultrakv_actors::{BootId, CacheHandle, Clock, Entropy};
 
 use crate::block::BlockMover;
@@ -84,11 +86,16 @@ impl Directed {
 /// One life of the director.
 struct Director {
     directed: Arc<Directed>,
-    /// The slots and members that the host has heard.
+    /// The slots and members that the host has heard, and who lives.
     told: Option<(Slots, u64)>,
+    roll: Option<Roll>,
     ended: Vec<Ended>,
     resolved_ms: Option<u64>,
+    /// Looks names up; at most one at a time.
+    resolving: Option<JoinHandle<()>>,
     members_revision: Option<Vec<(NodeId, u64)>>,
+    /// The revision of the metadata that a whole turn was taken for and left nothing to be done.
+    settled: Option<u64>,
 }
 
 /// Takes turns until consensus has stopped for good.
@@ -100,10 +107,15 @@ pub(crate) async fn run(directed: Arc<Directed>) -> Failed {
     let mut director = Director {
         directed,
         told: None,
+        roll: None,
         ended: Vec::new(),
         resolved_ms: None,
+        resolving: None,
         members_revision: None,
+        settled: None,
     };
+    let mut due = tokio::time::interval(TURN_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopped = fatal.borrow_and_update().clone();
         if let Some(why) = stopped {
@@ -111,35 +123,49 @@ pub(crate) async fn run(directed: Arc<Directed>) -> Failed {
         }
         director.turn().await;
         tokio::time::sleep(TURN_REST).await;
-        tokio::select! {
-            _ = changes.changed() => {}
-            _ = lives.changed() => {}
-            _ = fatal.changed() => {}
-            _ = aside.changed() => {}
-            () = tokio::time::sleep(TURN_EVERY) => {}
+        let is_log_alone = tokio::select! {
+            // What is due comes first: the log may grow without a pause.
+            biased;
+            _ = due.tick() => false,
+            _ = lives.changed() => false,
+            _ = fatal.changed() => false,
+            _ = aside.changed() => false,
+            _ = changes.changed() => true,
+        };
+        if !is_log_alone {
+            director.settled = None;
         }
     }
 }
 
 impl Director {
+    /// One turn. While nothing but the directory's records changes, hundreds of times a second, only what the replicas have
+    /// heard of the log goes on.
     async fn turn(&mut self) {
         let view = self.directed.consensus.view();
+        if self.settled == Some(view.revision()) {
+            let told = &self.directed.surroundings.told;
+            told.send_replace(view.applied_index());
+            return;
+        }
         self.directed.enter(&view).await;
         if view.cluster().is_none() {
             return;
         }
-        self.follow_members(&view).await;
+        self.follow_members(&view);
         self.follow_domains(&view).await;
         self.follow_slots(&view);
         // Only now: a tenure that rests on this counts for what the replicas know.
         let told = &self.directed.surroundings.told;
         told.send_replace(view.applied_index());
-        self.tell_of_me(&view).await;
+        let is_told = self.tell_of_me(&view).await;
         self.see_to_drain(&view).await;
+        let is_settled = is_told && self.ended.is_empty();
+        self.settled = is_settled.then_some(view.revision());
     }
 
     /// Addresses, when somebody moved or a while has passed.
-    async fn follow_members(&mut self, view: &View) {
+    fn follow_members(&mut self, view: &View) {
         let directed = &self.directed;
         let members: Vec<(NodeId, u64)> = view
             .members()
@@ -176,8 +202,19 @@ impl Director {
                     lanes.bulk.forget(peer.node);
                 }
             }
-            directed.control.list(control).await;
-            directed.bulk.list(bulk).await;
+            if self
+                .resolving
+                .as_ref()
+                .is_some_and(|task| !task.is_finished())
+            {
+                // A slow name service must not keep slots waiting; the next turn looks again.
+                return;
+            }
+            let books = (directed.control.clone(), directed.bulk.clone());
+            self.resolving = Some(tokio::spawn(async move {
+                books.0.list(control).await;
+                books.1.list(bulk).await;
+            }));
         }
         self.resolved_ms = Some(now_ms);
         self.members_revision = Some(members);
@@ -208,7 +245,10 @@ impl Director {
             alive,
             retired: directed.domains.load().retired().into_iter().collect(),
         };
-        directed.host.set_roll(roll);
+        if self.roll.as_ref() != Some(&roll) {
+            directed.host.set_roll(roll.clone());
+            self.roll = Some(roll);
+        }
         let word = |(slot, record): (u16, &SlotRecord)| SlotWord {
             slot,
             ownership: record.ownership.clone(),
@@ -233,15 +273,16 @@ impl Director {
         }
     }
 
-    /// What the metadata should know of this life and does not: its shards, its services, that it is up.
-    async fn tell_of_me(&self, view: &View) {
+    /// What the metadata should know of this life and does not: its shards, its services, that it is up. Whether there was
+    /// nothing to tell.
+    async fn tell_of_me(&self, view: &View) -> bool {
         let directed = &self.directed;
         let me = view.members().get(directed.me);
         let Some(me) = me.filter(|record| record.boot == directed.boot) else {
-            return;
+            return false;
         };
         if matches!(me.state, MemberState::Left) {
-            return;
+            return true;
         }
         let mut commands = Vec::new();
         let lives = directed.host.lives().borrow().clone();
@@ -266,9 +307,10 @@ impl Director {
             });
         }
         if commands.is_empty() {
-            return;
+            return true;
         }
         directed.propose(commands).await;
+        false
     }
 
     /// Whether this life is to be up and is not. One that is down asks for that together with its tenure.

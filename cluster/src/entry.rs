@@ -40,7 +40,7 @@ mod live;
 #[cfg(test)]
 mod tests;
 
-pub use host::{EntryHost, HostLinks, HostPlan, Proposer, Roll, SlotWord, Tenured};
+pub use host::{EntryHost, HostLinks, HostPlan, Proposer, Roll, SlotWord, Tenured, Wanted, wanted};
 pub use list::{PREPARED_BYTES_MAX, PREPARED_MAX};
 pub use message::{Effect, Event, Message, Progress, Proposal, Why};
 pub use owner::{JOINERS_MAX, PARKED_MAX};

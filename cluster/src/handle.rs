@@ -16,6 +16,7 @@ use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
 
 use crate::NodeId;
 use crate::block::{Ack, BlockRouter, Exists};
+use crate::control::ControlRuntime;
 use crate::director::{Directed, Phase};
 use crate::domains::UnknownService;
 use crate::entry::{EntryError, EntryFound, EntryOptions, EntryRouter, OnlyIf};
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) tenures: Arc<Tenures>,
     pub(crate) entries: EntryRouter,
     pub(crate) blocks: BlockRouter,
+    pub(crate) _control: ControlRuntime,
 }
 
 impl ClusterHandle {
@@ -178,6 +180,12 @@ impl ClusterHandle {
         ack: Ack,
         deadline: Deadline,
     ) -> Result<Stored, PutError> {
+        // Alone, nobody else is told of it, and whoever can ask finds it as soon as it is stored.
+        let is_alone = self.inner.directed.lanes.is_none();
+        let ack = match ack {
+            Ack::Committed if is_alone => Ack::One,
+            ack => ack,
+        };
         self.inner.blocks.put_with(domain, put, ack, deadline).await
     }
 

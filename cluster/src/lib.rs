@@ -13,6 +13,7 @@
 
 pub mod block;
 mod book;
+mod control;
 mod director;
 pub mod directory;
 mod domains;

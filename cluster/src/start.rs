@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
 
 use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
 use crate::book::Book;
+use crate::control::ControlRuntime;
 use crate::director::{self, Directed, Origin, Phase};
 use crate::directory::{Directory, Form, Tier};
 use crate::duty::{Failed, duty};
@@ -69,6 +71,12 @@ pub enum ClusterStartError {
     /// Consensus did not start.
     #[error(transparent)]
     Consensus(#[from] ConsensusError),
+    /// The threads of consensus did not start.
+    #[error("the threads of consensus do not start")]
+    Threads(#[source] std::io::Error),
+    /// A part panicked while it started.
+    #[error("a part of the cluster panicked while it started")]
+    Panicked,
     /// Another cluster was started on this node already.
     #[error("the node's shards have another cluster's entries")]
     Occupied,
@@ -84,6 +92,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.code(),
             Self::Lane(error) => error.code(),
             Self::Consensus(error) => error.code(),
+            Self::Threads(_) => "cluster_threads",
+            Self::Panicked => "cluster_panicked",
             Self::Occupied => "cluster_occupied",
         }
     }
@@ -97,6 +107,8 @@ impl ClusterStartError {
             Self::Certs(error) => error.hint(),
             Self::Lane(error) => error.hint(),
             Self::Consensus(error) => error.hint(),
+            Self::Threads(_) => "raise the limit of threads or of memory",
+            Self::Panicked => "report it with the log",
             Self::Occupied => "start one cluster on one node",
         }
     }
@@ -119,20 +131,13 @@ pub(crate) async fn start(
     node: &Node,
 ) -> Result<ClusterHandle, ClusterStartError> {
     let desks = Arc::new(Desks::default());
-    let outside = reach_out(plan.member.as_ref(), node, &desks)?;
-    let consensus = Consensus::start(consensus_plan(&plan, node, &outside)).await?;
-    // A desk that is set stays set: this function alone sets them, once.
-    let _ = desks.consensus.set(consensus.clone());
-    let life = Incarnation {
-        node: outside.me,
-        boot: node.boot_id(),
-    };
-    let told = watch::Sender::new(0);
-    let plan_tenures = TenurePlan::new(life);
-    let tenures = Tenures::start(consensus.clone(), plan_tenures, told.subscribe());
-    let tenures = Arc::new(tenures);
-    let _ = desks.tenures.set(Arc::clone(&tenures));
-
+    let Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    } = agree(&plan, node, &desks).await?;
     let proposals = Arc::new(SlotProposals::default());
     let host = entry_host(node, &outside, &proposals, &tenures);
     if !host.admit() {
@@ -152,35 +157,26 @@ pub(crate) async fn start(
     let _ = desks.blocks.set(parts.service());
     let mover = plan.member.as_ref().map(|_| parts.mover());
 
-    let reported = Reported {
-        boot: node.boot_id(),
-        name: plan.node_name.clone(),
-        version: plan.version.clone(),
-        started: node.clock().unix(),
-        clock: node.clock().clone(),
-        consensus: consensus.clone(),
-        tenures: Arc::clone(&tenures),
-        mover: mover.clone(),
-    };
+    let reported = reported(&plan, node, &consensus, &tenures, mover.as_ref());
     let mesh = mesh(node, &outside, &reported);
+    if let Some(mesh) = &mesh {
+        let _ = desks.mesh.set(mesh.clone());
+    }
+    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
+    let directed = Arc::new(Directed {
+        mesh,
+        ..directed(&plan, node, outside, host, surroundings, mover)
+    });
     let mut children = vec![
         proposing(&consensus, &proposals),
         stewarding(&plan, node, &consensus),
     ];
-    if let Some(mover) = &mover {
+    // Only where there are others is anybody told of blocks.
+    if directed.mover.is_some() {
         children.push(parts.reporting());
-        children.push(mover.child());
     }
-    if let Some(mesh) = &mesh {
-        let _ = desks.mesh.set(mesh.clone());
-        children.push(mesh.spec());
-    }
-    let cluster_name = outside.cluster_name.as_ref().map(ToString::to_string);
-    let directed = Directed {
-        mesh,
-        ..directed(&plan, node, outside, host, surroundings, mover)
-    };
-    let directed = Arc::new(directed);
+    children.extend(directed.mover.as_ref().map(BlockMover::child));
+    children.extend(directed.mesh.as_ref().map(Mesh::spec));
     children.push(directing(&directed));
     node.attach(ChildSpec::supervisor(
         "cluster",
@@ -194,12 +190,79 @@ pub(crate) async fn start(
         node: node.clone(),
         directed,
         reported,
+        _control: control,
         tenures,
         entries,
         blocks: parts.router(),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
+}
+
+/// What a node agrees with others by.
+struct Agreement {
+    control: ControlRuntime,
+    outside: Outside,
+    consensus: Consensus,
+    tenures: Arc<Tenures>,
+    told: watch::Sender<u64>,
+}
+
+/// Starts what agrees, on the threads that go ahead: what each part spawns runs where the part is made.
+async fn agree(
+    plan: &ClusterPlan,
+    node: &Node,
+    desks: &Arc<Desks>,
+) -> Result<Agreement, ClusterStartError> {
+    let panicked = || ClusterStartError::Panicked;
+    let control = ControlRuntime::start().map_err(ClusterStartError::Threads)?;
+    let outside = {
+        let (member, node, desks) = (plan.member.clone(), node.clone(), Arc::clone(desks));
+        let reached = control.run(async move { reach_out(member.as_ref(), &node, &desks) });
+        reached.await.ok_or_else(panicked)??
+    };
+    let consensus = Consensus::start(consensus_plan(plan, node, &outside));
+    let consensus = control.run(consensus).await.ok_or_else(panicked)??;
+    // A desk that is set stays set: each is set once, on the way up.
+    let _ = desks.consensus.set(consensus.clone());
+    let life = Incarnation {
+        node: outside.me,
+        boot: node.boot_id(),
+    };
+    let told = watch::Sender::new(0);
+    let tenures = {
+        let (consensus, told) = (consensus.clone(), told.subscribe());
+        control.run(async move { Tenures::start(consensus, TenurePlan::new(life), told) })
+    };
+    let tenures = Arc::new(tenures.await.ok_or_else(panicked)?);
+    let _ = desks.tenures.set(Arc::clone(&tenures));
+    Ok(Agreement {
+        control,
+        outside,
+        consensus,
+        tenures,
+        told,
+    })
+}
+
+/// What this node will say of itself.
+fn reported(
+    plan: &ClusterPlan,
+    node: &Node,
+    consensus: &Consensus,
+    tenures: &Arc<Tenures>,
+    mover: Option<&BlockMover>,
+) -> Reported {
+    Reported {
+        boot: node.boot_id(),
+        name: plan.node_name.clone(),
+        version: plan.version.clone(),
+        started: node.clock().unix(),
+        clock: node.clock().clone(),
+        consensus: consensus.clone(),
+        tenures: Arc::clone(tenures),
+        mover: mover.cloned(),
+    }
 }
 
 /// The mesh of actors, where there are others.
@@ -459,12 +522,22 @@ fn stewarding(plan: &ClusterPlan, node: &Node, consensus: &Consensus) -> ChildSp
 async fn steward(rules: StewardRules, node: Node, consensus: Consensus) -> Failed {
     let mut changes = consensus.changes();
     let mut present: Option<(u64, Steward)> = None;
+    let mut due = tokio::time::interval(STEWARD_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = None;
     loop {
         tokio::time::sleep(STEWARD_REST).await;
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = tokio::time::sleep(STEWARD_EVERY) => {}
+        let is_due = tokio::select! {
+            biased;
+            _ = due.tick() => true,
+            _ = changes.changed() => false,
+        };
+        let revision = Some(consensus.view().revision());
+        // The directory's records, which change all the time, are none of its business.
+        if !is_due && seen == revision {
+            continue;
         }
+        seen = revision;
         let Some(term) = consensus.leading() else {
             present = None;
             continue;

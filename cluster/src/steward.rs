@@ -15,10 +15,13 @@ mod jobs;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ultrakv_cache::Now;
 
-use crate::metadata::{Command, JobId, JobKind, JobState, MemberRecord, MemberState, View};
+use crate::metadata::{
+    Command, JobId, JobKind, JobState, MemberRecord, MemberState, SlotCounts, View,
+};
 use crate::placement::{self, PlanNode, Share};
 use crate::{Incarnation, NodeId};
 
@@ -63,7 +66,13 @@ pub struct Steward {
     reported: BTreeMap<JobId, Now>,
     /// What the last plan was made from, so that nothing is planned twice.
     planned: Option<(Vec<PlanNode>, u64)>,
+    is_planning: bool,
+    /// What each node has of the slots, and of which revision of them that is.
+    counted: Option<(u64, Arc<Counts>)>,
 }
+
+/// What each node has of the slots.
+type Counts = BTreeMap<NodeId, SlotCounts>;
 
 impl Steward {
     /// A steward that has seen nothing yet: whoever is away gets the whole grace from it.
@@ -74,6 +83,8 @@ impl Steward {
             away: BTreeMap::new(),
             reported: BTreeMap::new(),
             planned: None,
+            is_planning: false,
+            counted: None,
         }
     }
 
@@ -81,12 +92,26 @@ impl Steward {
     pub fn decide(&mut self, view: &View, world: &mut StewardWorld<'_>) -> Vec<Command> {
         self.note_away(view, world.now);
         let mut commands = Vec::new();
-        // Counted once: it visits every slot, and this is asked after every change.
-        let counts = view.slots().counts();
+        self.see_to_plan(view, world.now, &mut commands);
+        // While a plan is on its way nothing is where it is to be, whatever the present one says.
+        self.is_planning = !commands.is_empty();
+        let counts = self.count(view);
         Self::see_to_joins(view, &counts, world, &mut commands);
         self.see_to_jobs(view, &counts, world, &mut commands);
-        self.see_to_plan(view, world.now, &mut commands);
         commands
+    }
+
+    /// Visits every slot, so only when one of them changed.
+    fn count(&mut self, view: &View) -> Arc<Counts> {
+        let revision = view.slots().revision();
+        match &self.counted {
+            Some((counted, counts)) if *counted == revision => Arc::clone(counts),
+            _ => {
+                let counts = Arc::new(view.slots().counts());
+                self.counted = Some((revision, Arc::clone(&counts)));
+                counts
+            }
+        }
     }
 
     fn note_away(&mut self, view: &View, now: Now) {

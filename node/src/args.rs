@@ -36,7 +36,7 @@ Exit status:
     after_long_help = EXIT_STATUS,
     after_help = "\
 Examples:
-  ultrakv demo                                   see a prefix computed once and reused, in a minute
+  ultrakv demo                                   see a cluster reuse, lose a node and grow, in a minute
   ultrakv start                                  a node on 127.0.0.1:7800, admin on 127.0.0.1:7801
   ultrakv start --config kv.yaml --model ./llama serve a Hugging Face folder
   ultrakv config check --config kv.yaml          every problem, with file, line and advice
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Start a node and serve until SIGTERM or Ctrl-C.
     Start(StartArguments),
-    /// Start a node, send it real requests, show what was reused, stop it.
+    /// Start three nodes, send them real requests, kill one, add a fourth, show what was reused and kept, stop them.
     Demo(DemoArguments),
     /// Print the figures of a running node.
     Stats(ClientArguments),
@@ -159,10 +159,13 @@ pub(crate) struct StartArguments {
 #[command(after_help = "\
 Examples:
   ultrakv demo
-  ultrakv demo --keep        leave the node up until Ctrl-C, and print where it listens
-  ultrakv demo -o json")]
+  ultrakv demo --keep        leave the nodes up until Ctrl-C, and print where they listen
+  ultrakv demo -o json
+
+Everything is on this machine, on free ports and in a folder that is removed at the end. Exit status 1 when an answer was
+wrong, an entry was lost, a request failed, or nothing was reused.")]
 pub(crate) struct DemoArguments {
-    /// Leave the node up until Ctrl-C, and print where it listens.
+    /// Leave the nodes up until Ctrl-C, and print where they listen.
     #[arg(long)]
     pub(crate) keep: bool,
     /// How the result is written.

@@ -35,9 +35,10 @@ const BYTES: [f64; 8] = [
     67_108_864.0,
 ];
 
-/// Libraries whose own information is not the operator's.
-const QUIET: &str =
-    "ractor=warn,ractor_cluster=warn,hyper=warn,hyper_util=warn,h2=warn,tokenizers=warn";
+/// Libraries whose own information is not the operator's. Consensus' library calls every lost vote an error; what an operator must
+/// know of it, ours tells.
+const QUIET: &str = "ractor=warn,ractor_cluster=warn,hyper=warn,hyper_util=warn,h2=warn,tokenizers=warn,\
+                     openraft=off,quinn=warn,sled=warn,rustls=warn";
 
 /// Starts the log. Panics are logged too, since a line that is not JSON would break whoever reads the log.
 ///

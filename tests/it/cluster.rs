@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, in its helpers too, and waits by the wall's own clock"
 )]
@@ -177,7 +178,10 @@ fn any_node_answers_any_request() {
         (told["present"][0] == true).then_some(told)
     });
     assert_eq!(exists["present"], json!([true, false]), "{exists}");
-    for door in &doors {
+    for (at, door) in doors.iter().enumerate() {
+        assert_held_where_it_lies(door, "far");
+        let fetched = metric(&cluster, at, "ultrakv_remote_blocks_fetched_total");
+        assert_eq!(fetched, 0, "whether a block exists moves none");
         assert_eq!(get(door, &block("far")).as_deref(), Some(bytes.as_slice()));
     }
 
@@ -196,6 +200,61 @@ fn any_node_answers_any_request() {
     let hit = process(&doors[2], &text, &[]);
     assert_eq!(hit["metadata"]["cache"], "response", "{hit}");
     assert_eq!(hit["result"], first["result"]);
+}
+
+/// Has a block held for the time of a lease, wherever it is, and ends the lease.
+fn assert_held_where_it_lies(door: &Door, name: &str) {
+    let asked = json!({"keys": [name, "nowhere"], "lease_ms": 30_000});
+    let told = door
+        .ask("POST", "/v1/kv/exists", &asked)
+        .expect("an answer");
+    assert_eq!(told["present"], json!([true, false]), "{told}");
+    assert_eq!(told["prefix_blocks"], 1);
+    let lease = told["lease"]["id"].as_str().expect("a lease").to_owned();
+    for released in [true, false] {
+        let answer = call(door, "DELETE", &format!("/v1/kv/leases/{lease}"), b"");
+        let told: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(told["released"], released, "{told}");
+    }
+}
+
+/// The sum of a metric's series at a node's admin door; 0 while it has none.
+fn metric(cluster: &TestCluster, at: usize, name: &str) -> u64 {
+    let door = cluster.process(at).expect("a node").admin();
+    let answer = call(&door, "GET", "/metrics", b"");
+    let text = String::from_utf8(answer.body).expect("text");
+    let series = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let found = series.split('{').next() == Some(name);
+        found.then(|| value.parse::<u64>().expect("a count"))
+    });
+    series.sum()
+}
+
+#[test]
+fn a_put_is_answered_when_as_much_is_done_as_was_asked() {
+    let _alone = alone();
+    let options = Options::default().set("cluster.block_copies=2");
+    let cluster = TestCluster::start(3, options).expect("a cluster");
+    let doors = [0, 1, 2].map(|at| door(&cluster, at));
+    for number in 0..9 {
+        let (name, door) = (format!("all-{number}"), &doors[number % 3]);
+        let answer = call(door, "PUT", &format!("{}?ack=all", block(&name)), b"bytes");
+        let told: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(told["copies"], 2, "{told}");
+
+        let name = format!("committed-{number}");
+        put(door, &format!("{}?ack=committed", block(&name)), b"bytes");
+        // The directory has it. Another node applies that a moment later than the one that was asked.
+        let other = &doors[(number + 1) % 3];
+        eventually("it is found elsewhere", || {
+            let asked = json!({"keys": [name]});
+            let told = other.ask("POST", "/v1/kv/exists", &asked).ok()?;
+            (told["present"][0] == true).then_some(())
+        });
+    }
+    let refused = call(&doors[0], "PUT", &format!("{}?ack=two", block("a")), b"x");
+    assert_eq!(refused.status, 400);
 }
 
 #[test]

@@ -358,16 +358,38 @@ fn the_templates_load_as_they_are() {
 }
 
 #[test]
-fn the_demo_shows_reuse_and_leaves_nothing_running() {
-    let said = ultrakv(&["demo", "-o", "json"], &[], Duration::from_secs(60)).expect("it runs");
+fn the_demo_loses_a_node_gains_one_and_leaves_nothing_running() {
+    let within = Duration::from_secs(170);
+    let said = ultrakv(&["demo", "-o", "json"], &[], within).expect("it runs");
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     let report: Value = serde_json::from_str(&said.out).expect("one JSON object");
-    assert!(number(&report, "/prefix_hits") > 0, "{report}");
-    assert!(number(&report, "/response_hits") > 0, "{report}");
-    assert!(number(&report, "/tokens_reused") > 0, "{report}");
-    let pid = number(&report, "/pid");
-    assert!(
-        !std::path::Path::new(&format!("/proc/{pid}")).exists(),
-        "the node still runs"
-    );
+    assert_eq!(report["right"], true, "{report}");
+    for some in [
+        "/prefix_hits",
+        "/response_hits",
+        "/tokens_reused",
+        "/answers_equal",
+        "/entries_right",
+        "/kill/slots_owned",
+        "/kill/before/hits",
+        "/kill/after/hits",
+        "/kill/after/entries",
+    ] {
+        assert!(number(&report, some) > 0, "{some}: {report}");
+    }
+    assert_eq!(number(&report, "/wrong") + number(&report, "/failed"), 0);
+    let nodes = report["nodes"].as_array().expect("nodes");
+    let states: Vec<&Value> = nodes.iter().map(|node| &node["state"]).collect();
+    assert_eq!(states, ["killed", "up", "up", "up"], "{report}");
+    let slots: u64 = nodes.iter().map(|node| number(node, "/slots")).sum();
+    assert_eq!(slots, 16_384, "{report}");
+    assert!(number(&nodes[3], "/slots") > 0 && number(&nodes[3], "/hits") > 0);
+    for node in nodes {
+        let pid = number(node, "/pid");
+        let process = format!("/proc/{pid}");
+        assert!(
+            !std::path::Path::new(&process).exists(),
+            "{node} still runs"
+        );
+    }
 }

@@ -35,6 +35,7 @@ use ultrakv_actors::{
 };
 use ultrakv_cache::{EntryBox, SLOT_COUNT};
 
+pub use plan::{Wanted, wanted};
 pub use words::{Roll, SlotWord};
 
 use super::message::Proposal;

@@ -28,7 +28,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             resend_ms: 20,
-            silence_ms_max: 400,
+            silence_ms_max: 1_000,
             propose_ms: 100,
         }
     }

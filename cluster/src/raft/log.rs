@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod memory;
 mod store;
+mod tail;
 mod writer;
 
 pub use disk::{Disk, DiskError, Pair, SledDisk};

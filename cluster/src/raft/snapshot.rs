@@ -14,6 +14,9 @@ use super::types::SnapshotMeta;
 /// The most bytes of one chunk, so that a damaged length asks for no more memory than this.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
 
+/// What is written between two flushes of a snapshot's file.
+const FLUSH_BYTES: usize = 2 << 20;
+
 const MAGIC: &[u8; 8] = b"UKVSNAP1";
 const CURRENT: &str = "snapshot";
 
@@ -113,8 +116,16 @@ impl SnapshotFile {
             &mut out,
             &rmp_serde::to_vec(meta).map_err(io::Error::other)?,
         )?;
+        let mut unflushed_bytes = 0;
         for chunk in chunks.filter(|chunk| !chunk.is_empty()) {
             write_chunk(&mut out, &chunk)?;
+            unflushed_bytes += chunk.len();
+            // Little by little: the log, which is on the same disk, is flushed behind what waits here.
+            if unflushed_bytes >= FLUSH_BYTES {
+                out.flush()?;
+                out.get_ref().sync_data()?;
+                unflushed_bytes = 0;
+            }
         }
         write_chunk(&mut out, &[])?;
         out.into_inner()

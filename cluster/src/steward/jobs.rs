@@ -1,8 +1,6 @@
 //! Jobs: which are asked for by themselves, what each waits for, and how far it is. It must never know how slots move.
 
-use std::collections::BTreeMap;
-
-use super::{Steward, StewardWorld};
+use super::{Counts, Steward, StewardWorld};
 use crate::metadata::{
     Command, Job, JobCreate, JobKind, JobState, JobUpdate, MemberState, SlotCounts, View,
 };
@@ -64,7 +62,7 @@ impl Steward {
     /// A member that came up and has no part in a plan that others have one in: its join is a job, so that people see it.
     pub(super) fn see_to_joins(
         view: &View,
-        counts: &BTreeMap<NodeId, SlotCounts>,
+        counts: &Counts,
         world: &mut StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
@@ -95,7 +93,7 @@ impl Steward {
     pub(super) fn see_to_jobs(
         &mut self,
         view: &View,
-        counts: &BTreeMap<NodeId, SlotCounts>,
+        counts: &Counts,
         world: &StewardWorld<'_>,
         commands: &mut Vec<Command>,
     ) {
@@ -104,7 +102,7 @@ impl Steward {
             let word = match job.kind {
                 JobKind::Join { node } => join(view, job, of(node)),
                 JobKind::Drain { node, .. } => drain(view, job, (node, of(node)), commands),
-                JobKind::Rebalance => rebalance(view, job),
+                JobKind::Rebalance => self.rebalance(view, job, commands),
             };
             self.tell(job, word, world, commands);
         }
@@ -112,6 +110,48 @@ impl Steward {
             see_to_leaving(view, job, commands);
         }
         self.reported.retain(|id, _| view.jobs().get(*id).is_some());
+    }
+
+    fn rebalance(&self, view: &View, job: &Job, commands: &mut Vec<Command>) -> Word {
+        let unsettled = view.slots().unsettled();
+        let total = job.total.max(unsettled);
+        if job.state == JobState::Cancelling {
+            return Word::over(
+                JobState::Cancelled,
+                "cancelled; slots under way still settle",
+                job,
+            );
+        }
+        let emptied = view.members().present().filter(|(node, record)| {
+            record.state == MemberState::Draining
+                && was_emptied(view, *node, record.started_unix_ms)
+        });
+        let before = commands.len();
+        commands.extend(emptied.map(|(node, record)| {
+            let boot = record.boot;
+            Command::MemberState {
+                life: Incarnation { node, boot },
+                from: MemberState::Draining,
+                to: MemberState::Up,
+            }
+        }));
+        if commands.len() > before {
+            return Word::running(
+                job,
+                "members that were emptied take slots again",
+                job.done,
+                total,
+            );
+        }
+        if unsettled == 0 && !self.is_planning {
+            return Word {
+                state: JobState::Done,
+                reason: String::new(),
+                done: total,
+                total,
+            };
+        }
+        Word::running(job, "slots are moving", total - unsettled, total)
     }
 
     /// Proposes what a job has to say: at once when it is over or has another reason, else not too often.
@@ -243,23 +283,13 @@ fn drain(
     }
 }
 
-fn rebalance(view: &View, job: &Job) -> Word {
-    let unsettled = view.slots().unsettled();
-    let total = job.total.max(unsettled);
-    if job.state == JobState::Cancelling {
-        return Word::over(
-            JobState::Cancelled,
-            "cancelled; slots under way still settle",
-            job,
-        );
-    }
-    if unsettled == 0 {
-        return Word {
-            state: JobState::Done,
-            reason: String::new(),
-            done: total,
-            total,
+/// Whether a member was emptied and stayed: it takes slots again when they are spread anew.
+fn was_emptied(view: &View, node: NodeId, started_unix_ms: u64) -> bool {
+    view.jobs().iter().any(|job| {
+        let emptied = JobKind::Drain {
+            node,
+            then_leave: false,
         };
-    }
-    Word::running(job, "slots are moving", total - unsettled, total)
+        job.kind == emptied && job.state == JobState::Done && job.created_unix_ms >= started_unix_ms
+    })
 }

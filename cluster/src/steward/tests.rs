@@ -365,3 +365,47 @@ fn a_cancelled_drain_gives_the_slots_back_and_a_cancelled_join_takes_none() {
     rig.rest();
     assert_eq!(rig.counts(4).0, 4_096);
 }
+
+#[test]
+fn a_member_that_was_emptied_and_stayed_takes_slots_again_when_they_are_spread() {
+    let mut rig = Rig::new();
+    (1..=3).for_each(|number| rig.join(number));
+    rig.rest();
+    rig.settle();
+    rig.rest();
+    let drain = JobId(u128::MAX - 1);
+    rig.done(Command::JobCreate(JobCreate {
+        id: drain,
+        kind: JobKind::Drain {
+            node: node(3),
+            then_leave: false,
+        },
+        throttle_bytes_s: None,
+        at_unix_ms: rig.now.0 + 1,
+    }));
+    rig.rest();
+    rig.settle();
+    rig.rest();
+    let job = rig.state.view().jobs().get(drain).unwrap().clone();
+    rig.done(Command::JobUpdate(crate::metadata::JobUpdate {
+        id: drain,
+        changed_index: job.changed_index,
+        state: JobState::Done,
+        reason: String::new(),
+        done: job.total,
+        total: job.total,
+    }));
+    rig.rest();
+    assert_eq!(rig.counts(3), (0, 0));
+    rig.done(Command::JobCreate(JobCreate {
+        id: JobId(u128::MAX),
+        kind: JobKind::Rebalance,
+        throttle_bytes_s: None,
+        at_unix_ms: rig.now.0 + 2,
+    }));
+    rig.rest();
+    rig.settle();
+    rig.rest();
+    assert!(rig.counts(3).0 >= 5_461);
+    assert_eq!(rig.job().state, JobState::Done);
+}

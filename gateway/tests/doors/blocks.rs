@@ -134,6 +134,16 @@ async fn what_cannot_be_a_block_is_refused() {
     check(put(&house, "a?tokens=9999999", b"x"), 400, "tokens_invalid").await;
     check(put(&house, "a?pin=hard", b"x"), 400, "query_invalid").await;
     check(put(&house, "a?tokenz=1", b"x"), 400, "query_invalid").await;
+    check(put(&house, "a?ack=some", b"x"), 400, "query_invalid").await;
+    let batch = |query: &str| {
+        let path = format!("/v1/kv/put?{query}");
+        let request = house
+            .http(Method::POST, &path)
+            .header("content-type", FRAMES);
+        request.body(frame("a", "", 16, None, b"x"))
+    };
+    check(batch("ack=some"), 400, "query_invalid").await;
+    check(batch("pin=soft"), 400, "query_invalid").await;
     let wrong = put(&house, "a", b"x").header("x-ultrakv-checksum", "0000000000000000");
     check(wrong, 400, "checksum_mismatch").await;
     let odd = put(&house, "a", b"x").header("x-ultrakv-checksum", "xxh3");
@@ -241,6 +251,26 @@ async fn batches_store_and_read_block_by_block() {
     assert_eq!(failure(cut).await, (400, "frames_invalid".to_owned()));
     let plain = house.http(Method::POST, "/v1/kv/put").body("short");
     assert_eq!(failure(plain).await, (415, "not_frames".to_owned()));
+}
+
+#[tokio::test]
+async fn a_put_is_answered_when_as_much_is_done_as_was_asked() {
+    let house = House::open(settings()).await;
+    for ack in ["one", "all", "committed"] {
+        let stored = put(&house, &format!("{ack}?ack={ack}"), b"bytes");
+        let expected = value!({"stored": true, "outcome": "stored", "copies": 1});
+        assert_eq!(json(stored).await, (201, expected), "{ack}");
+        let known = put(&house, &format!("{ack}?ack={ack}"), b"bytes");
+        assert_eq!(json(known).await.1["outcome"], "known", "{ack}");
+        let name = format!("{ack}-of-many");
+        let request = house.http(Method::POST, &format!("/v1/kv/put?ack={ack}"));
+        let request = request
+            .header("content-type", FRAMES)
+            .body(frame(&name, "", 16, None, b"more"));
+        let (status, answer) = json(request).await;
+        assert_eq!((status, &answer["stored"]), (200, &value!(1)), "{answer}");
+        assert_eq!(send(get(&house, &name)).await.status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -44,8 +44,7 @@ fn init(arguments: &CertsInitArguments, now: UnixMs) -> Result<Made, Failure> {
         )
         .hint("1 to 63 of a-z, 0-9 and -, beginning with a letter")
     })?;
-    let (authority, issued) = Authority::create(cluster, now).map_err(|e| failure(&e))?;
-    Authority::write(&arguments.out, &issued, arguments.force).map_err(|e| failure(&e))?;
+    let authority = make_authority(&arguments.out, cluster, arguments.force, now)?;
     Ok(Made {
         cluster: authority.cluster().to_string(),
         node_id: None,
@@ -60,24 +59,66 @@ fn node(arguments: &CertsNodeArguments, now: UnixMs) -> Result<Made, Failure> {
             Failure::new(Status::Usage, format!("{text:?} is no id of a node"))
                 .hint("an id is 32 hexadecimal digits in lower case; leave --id out to draw one")
         })?,
-        None => NodeId::draw(&Entropy::machine())
-            .map_err(|error| Failure::caused("cannot draw an id", &error))?,
+        None => draw_id()?,
     };
-    let (authority, authority_pem) =
-        Authority::load(&arguments.ca, now).map_err(|e| failure(&e))?;
-    let issued = authority
-        .issue(&Subject::Node(id), arguments.days, now)
-        .map_err(|e| failure(&e))?;
-    Credentials::write(&arguments.out, &authority_pem, &issued, arguments.force)
-        .map_err(|e| failure(&e))?;
-    // What was written must be what a node will accept.
-    Credentials::load(&arguments.out, now).map_err(|e| failure(&e))?;
+    let made = make_node(
+        &NodeWish {
+            ca: &arguments.ca,
+            out: &arguments.out,
+            id,
+            days: arguments.days,
+            force: arguments.force,
+        },
+        now,
+    )?;
     Ok(Made {
-        cluster: authority.cluster().to_string(),
+        cluster: made.cluster.to_string(),
         node_id: Some(id.to_string()),
         folder: shown(&arguments.out),
         files: vec![AUTHORITY_CERT, NODE_CERT, NODE_KEY],
     })
+}
+
+/// A node's certificates as they are wished.
+pub(super) struct NodeWish<'a> {
+    /// The authority's folder.
+    pub(super) ca: &'a Path,
+    /// The node's folder.
+    pub(super) out: &'a Path,
+    /// The node.
+    pub(super) id: NodeId,
+    /// For how many days.
+    pub(super) days: u32,
+    /// Whether files may be overwritten.
+    pub(super) force: bool,
+}
+
+/// An id that nobody else has.
+pub(super) fn draw_id() -> Result<NodeId, Failure> {
+    NodeId::draw(&Entropy::machine()).map_err(|error| Failure::caused("cannot draw an id", &error))
+}
+
+/// Makes a cluster's authority and writes it to a folder.
+pub(super) fn make_authority(
+    out: &Path,
+    cluster: ClusterName,
+    force: bool,
+    now: UnixMs,
+) -> Result<Authority, Failure> {
+    let (authority, issued) = Authority::create(cluster, now).map_err(|e| failure(&e))?;
+    Authority::write(out, &issued, force).map_err(|e| failure(&e))?;
+    Ok(authority)
+}
+
+/// Makes a node's certificates and writes them to a folder; gives back what the node will read there.
+pub(super) fn make_node(wish: &NodeWish<'_>, now: UnixMs) -> Result<Credentials, Failure> {
+    let (authority, authority_pem) = Authority::load(wish.ca, now).map_err(|e| failure(&e))?;
+    let issued = authority
+        .issue(&Subject::Node(wish.id), wish.days, now)
+        .map_err(|e| failure(&e))?;
+    Credentials::write(wish.out, &authority_pem, &issued, wish.force).map_err(|e| failure(&e))?;
+    // What was written must be what a node will accept.
+    Credentials::load(wish.out, now).map_err(|e| failure(&e))
 }
 
 fn rows(made: &Made) -> Vec<Vec<String>> {

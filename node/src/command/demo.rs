@@ -1,9 +1,13 @@
-//! `ultrakv demo`: a node of its own, real requests, and what was reused, within a minute and leaving nothing behind.
+//! `ultrakv demo`: a cluster of its own, real requests, a node killed and one added, within a minute and leaving nothing behind.
 
 mod ask;
 mod child;
+mod cluster;
+mod entries;
+mod outcome;
 mod report;
 mod script;
+mod stream;
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -11,8 +15,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use ultrakv_actors::clock::Clock;
 
-use self::ask::Asker;
-use self::child::DemoNode;
+use self::cluster::DemoCluster;
 use self::report::Report;
 use self::script::Progress;
 use crate::args::DemoArguments;
@@ -21,26 +24,27 @@ use crate::output;
 use crate::shutdown::Interrupts;
 
 /// The whole demo, from the first process to the last answer.
-const DONE_WITHIN: Duration = Duration::from_secs(58);
+const DONE_WITHIN: Duration = Duration::from_secs(150);
 
-/// Runs the demo; whatever ends it, the node ends with it.
+/// Runs the demo; whatever ends it, the nodes end with it.
 pub(super) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     super::block_on(async {
         let mut interrupts = Interrupts::listen()?;
         let clock = Clock::machine();
-        let (mut node, report) = tokio::select! {
+        let (mut cluster, report) = tokio::select! {
             found = tokio::time::timeout(DONE_WITHIN, demo(&clock)) => found.map_err(|_| late())??,
-            // The demo is dropped here, and with it the node.
+            // The demo is dropped here, and with it the nodes.
             name = interrupts.next() => {
-                let message = format!("{name}: the demo was stopped, and its node with it");
+                let message = format!("{name}: the demo was stopped, and its nodes with it");
                 return Err(Failure::new(Status::Failed, message));
             }
         };
         output::result(arguments.output, &report, || report.print())?;
         if arguments.keep {
-            keep(&mut node, &mut interrupts).await?;
+            keep(&mut cluster, &mut interrupts).await?;
         }
-        node.stop().await
+        let stopped = cluster.stop().await;
+        report.verdict().and(stopped)
     })
 }
 
@@ -53,55 +57,36 @@ fn late() -> Failure {
     .hint("a release build computes many times faster: `cargo run --release -- demo`")
 }
 
-async fn demo(clock: &Clock) -> Result<(DemoNode, Report), Failure> {
+async fn demo(clock: &Clock) -> Result<(DemoCluster, Report), Failure> {
     let stopwatch = clock.stopwatch();
     let screen = Screen::new();
-    screen.step("starting a node on this machine");
-    let mut node = DemoNode::start(clock).await?;
-    let asker = Asker::new(&node.announced, clock)?;
-    let outcome = tokio::select! {
-        outcome = script::run(&asker, clock, &screen) => outcome,
-        failure = wait_for_end(&mut node) => return Err(failure),
-    };
-    let outcome = outcome.map_err(|failure| with_log(&node, failure))?;
-    let stats = asker.get("/api/v1/kv-cache/stats").await?;
+    let mut cluster = DemoCluster::new(clock)?;
+    let told = script::run(&mut cluster, clock, &screen).await;
+    let (outcome, layouts) = told.map_err(|failure| cluster.explain(failure))?;
     let seconds = stopwatch.elapsed().as_secs_f64();
-    let report = Report::new(&outcome, &stats, &node.announced, seconds);
-    Ok((node, report))
+    let report = Report::new(outcome, &layouts, &cluster, seconds).await?;
+    Ok((cluster, report))
 }
 
-/// Leaves the node up until Ctrl-C, which in a terminal reaches it as well.
-async fn keep(node: &mut DemoNode, interrupts: &mut Interrupts) -> Result<(), Failure> {
-    let announced = &node.announced;
-    output::note(&format!(
-        "the node stays up until Ctrl-C:\n  \
-         http   http://{http}  (page: http://{http}/docs)\n  \
-         admin  http://{admin}  (metrics: http://{admin}/metrics)\n  \
-         try    ultrakv stats --url http://{http}",
-        http = announced.http,
-        admin = announced.admin,
-    ));
+/// Leaves the nodes up until Ctrl-C, which in a terminal reaches them as well.
+async fn keep(cluster: &mut DemoCluster, interrupts: &mut Interrupts) -> Result<(), Failure> {
+    let mut told = "the nodes stay up until Ctrl-C:".to_owned();
+    let running = cluster.nodes().iter().filter(|node| !node.killed);
+    for node in running {
+        let (name, http, admin) = (&node.name, node.announced.http, node.announced.admin);
+        told.push_str(&format!(
+            "\n  {name}  http://{http}  (page: /docs)  admin http://{admin}  (metrics: /metrics)\n          \
+             try: ultrakv stats --url http://{http}; ultrakv cluster layout --admin http://{admin}"
+        ));
+    }
+    output::note(&told);
     tokio::select! {
         _ = interrupts.next() => Ok(()),
-        failure = wait_for_end(node) => Err(failure),
+        failure = cluster.wait_for_end() => Err(failure),
     }
 }
 
-/// A node that ends by itself has failed.
-async fn wait_for_end(node: &mut DemoNode) -> Failure {
-    let status = node.wait().await;
-    node.failure(&format!("the node ended by itself ({status})"))
-}
-
-fn with_log(node: &DemoNode, failure: Failure) -> Failure {
-    let shown = node.failure(failure.message.as_deref().unwrap_or("the demo failed"));
-    Failure {
-        hint: failure.hint,
-        ..shown
-    }
-}
-
-/// A progress bar for a person, a line a step for a pipe.
+/// A line that changes for a person, a line a step for a pipe.
 struct Screen {
     bar: Option<ProgressBar>,
 }
@@ -113,9 +98,9 @@ impl Screen {
             let plain = ProgressStyle::default_bar();
             let style = plain
                 .clone()
-                .template("{spinner} {bar:24} {pos}/{len}  {msg}")
+                .template("{spinner} {elapsed} {pos:>3} answers  {msg}")
                 .unwrap_or(plain);
-            let bar = ProgressBar::new(script::REQUESTS).with_style(style);
+            let bar = ProgressBar::no_length().with_style(style);
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });

@@ -10,7 +10,7 @@ use crate::{Incarnation, NodeId};
 
 /// One step towards the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// None of this replica's.
     Nothing,
     /// Nobody holds the slot, and this node is to own it: it begins empty.
@@ -26,7 +26,8 @@ pub(super) enum Wanted {
 }
 
 /// What is asked of a life of a shard. One that the metadata does not list as alive must not become a member.
-pub(super) fn wanted(
+#[must_use]
+pub fn wanted(
     ownership: &Ownership,
     targets: &[NodeId],
     me: Incarnation,

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::storage::{LogFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -17,6 +18,7 @@ use super::layout::{
     KEY_COMMITTED, KEY_DISK, KEY_PROBE, KEY_PURGED, KEY_VERSION, KEY_VOTE, LOGS_FROM, LOGS_TO,
     VERSION, log_index, log_key, read, seal, unseal,
 };
+use super::tail::Tail;
 use super::writer::Writer;
 use super::{Disk, DiskError, FlushFigures, LogError, SledDisk};
 use crate::raft::types::{Entry, LogId, RaftTypes, StorageError, Vote};
@@ -35,6 +37,8 @@ type Steps = Vec<(Vec<Pair>, Vec<Vec<u8>>)>;
 /// Logs, votes, the commit point and the purge point of one member.
 pub struct LogStore {
     disk: Arc<dyn Disk>,
+    tail: Arc<Tail>,
+    first: Arc<AtomicU64>,
     writer: Writer,
     disk_id: u64,
     purged: Option<LogId>,
@@ -45,6 +49,9 @@ pub struct LogStore {
 #[derive(Clone)]
 pub struct LogReader {
     disk: Arc<dyn Disk>,
+    tail: Arc<Tail>,
+    /// The first item that was not purged: those before it may be on the disk a while longer.
+    first: Arc<AtomicU64>,
 }
 
 impl LogStore {
@@ -77,6 +84,8 @@ impl LogStore {
         let writer = Writer::start(Arc::clone(&disk), clock)?;
         Ok(Self {
             disk,
+            tail: Arc::default(),
+            first: Arc::new(AtomicU64::new(after(purged))),
             writer,
             disk_id,
             purged,
@@ -210,6 +219,11 @@ fn log_keys(from: u64, last: u64) -> Vec<Vec<u8>> {
     (from..=last).map(log_key).collect()
 }
 
+/// The item that follows a purge point.
+fn after(purged: Option<LogId>) -> u64 {
+    purged.map_or(0, |purged| purged.index.saturating_add(1))
+}
+
 fn on_write(error: LogError) -> StorageError {
     StorageIOError::write_logs(&error).into()
 }
@@ -240,8 +254,12 @@ impl RaftLogReader<RaftTypes> for LogReader {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
+        let from = from.max(self.first.load(Ordering::SeqCst));
         if from >= to {
             return Ok(Vec::new());
+        }
+        if let Some(found) = self.tail.read(from, to, usize::MAX) {
+            return Ok(found);
         }
         let disk = Arc::clone(&self.disk);
         let read = move || {
@@ -259,6 +277,10 @@ impl RaftLogReader<RaftTypes> for LogReader {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
+        let start = start.max(self.first.load(Ordering::SeqCst));
+        if let Some(found) = self.tail.read(start, end, READ_BYTES_MAX) {
+            return Ok(found);
+        }
         let disk = Arc::clone(&self.disk);
         let read = move || {
             let (mut entries, mut bytes, mut from) = (Vec::new(), 0, log_key(start));
@@ -301,6 +323,8 @@ impl RaftLogStorage<RaftTypes> for LogStore {
     async fn get_log_reader(&mut self) -> LogReader {
         LogReader {
             disk: Arc::clone(&self.disk),
+            tail: Arc::clone(&self.tail),
+            first: Arc::clone(&self.first),
         }
     }
 
@@ -318,13 +342,10 @@ impl RaftLogStorage<RaftTypes> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        // Only a hint for the start, so nobody waits for its flush: a lost one is learnt again from the leader.
+        // Only a hint for the start, so it gets no flush of its own: a lost one is learnt again from the leader.
         let sealed = seal(KEY_COMMITTED, &committed).map_err(on_write)?;
         let put = vec![(KEY_COMMITTED.to_vec(), sealed)];
-        self.writer
-            .submit(vec![(put, vec![])])
-            .map(drop)
-            .map_err(on_write)
+        self.writer.hint((put, vec![])).map_err(on_write)
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
@@ -347,7 +368,7 @@ impl RaftLogStorage<RaftTypes> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut last = self.last;
-        let mut put = Vec::new();
+        let (mut put, mut appended) = (Vec::new(), Vec::new());
         for entry in entries {
             let key = log_key(entry.log_id.index);
             if let EntryPayload::Normal(batch) = &entry.payload {
@@ -356,14 +377,17 @@ impl RaftLogStorage<RaftTypes> for LogStore {
             last = Some(entry.log_id);
             let sealed = seal(&key, &entry).map_err(on_write)?;
             put.push((key, sealed));
+            appended.push(entry);
         }
         self.durable(vec![(put, vec![])]).await.map_err(on_write)?;
         self.last = last;
+        self.tail.push(appended);
         callback.log_io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.tail.clear();
         let keys = log_keys(log_id.index, self.last.map_or(0, |last| last.index));
         // From the end, so that no crash leaves a hole.
         let steps = keys
@@ -378,25 +402,24 @@ impl RaftLogStorage<RaftTypes> for LogStore {
                 .transpose()
         });
         let last = last.await.map_err(on_read)?;
-        self.last = last.map(|entry| entry.log_id).or(self.purged);
+        // What a purge left may still be there.
+        self.last = last.map(|entry| entry.log_id).max(self.purged);
         Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        let from = self
-            .purged
-            .map_or(0, |purged| purged.index.saturating_add(1));
+        let from = after(self.purged);
         let last = self.last.map_or(0, |last| last.index);
-        // A snapshot may reach beyond what was ever logged here.
-        let keys = log_keys(from, log_id.index.min(last));
         let sealed = seal(KEY_PURGED, &log_id).map_err(on_write)?;
         // The purge point first: what a crash leaves below it is removed at the next start.
-        let mut steps: Steps = vec![(vec![(KEY_PURGED.to_vec(), sealed)], vec![])];
-        steps.extend(
-            keys.chunks(STEP_ITEMS)
-                .map(|chunk| (vec![], chunk.to_vec())),
-        );
-        self.durable(steps).await.map_err(on_write)?;
+        let step = (vec![(KEY_PURGED.to_vec(), sealed)], vec![]);
+        self.durable(vec![step]).await.map_err(on_write)?;
+        self.first
+            .store(log_id.index.saturating_add(1), Ordering::SeqCst);
+        self.tail.purge(log_id);
+        // A snapshot may reach beyond what was ever logged here.
+        let leftovers = log_keys(from, log_id.index.min(last));
+        self.writer.remove_later(leftovers).map_err(on_write)?;
         self.purged = Some(log_id);
         self.last = self.last.max(Some(log_id));
         Ok(())

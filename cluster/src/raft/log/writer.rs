@@ -3,8 +3,9 @@
 //! A flush blocks for as long as the disk likes, which no thread of the runtime may do. This module must never know what
 //! the items are.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
@@ -18,14 +19,22 @@ use super::{Disk, DiskError, LogError};
 const QUEUE_MAX: usize = 256;
 /// Jobs that share one flush.
 const GROUP_MAX: usize = 64;
+/// Leftovers that are removed in one step: a job that comes meanwhile waits for them.
+const LEFTOVERS_STEP: usize = 16;
 /// Buckets of the histogram: bucket n holds flushes of less than 2^n µs.
 const BUCKETS: usize = 32;
 
+/// What is put and what is removed, all or nothing.
+type Step = (Vec<Pair>, Vec<Vec<u8>>);
+
 /// What one job asks for; its parts are written one by one, and durable together.
-pub(super) struct Job {
+struct Job {
     /// Each is written all or nothing, in this order.
-    pub(super) steps: Vec<(Vec<Pair>, Vec<Vec<u8>>)>,
-    pub(super) done: oneshot::Sender<Result<(), LogError>>,
+    steps: Vec<Step>,
+    /// Keys that are removed when there is time. A crash may leave them.
+    leftovers: Vec<Vec<u8>>,
+    /// Nobody waits for a hint: it becomes durable with whatever is flushed next.
+    done: Option<oneshot::Sender<Result<(), LogError>>>,
 }
 
 /// How long flushes took, in buckets of powers of two.
@@ -97,14 +106,38 @@ impl Writer {
     /// Queues a job; the answer comes when it is durable.
     pub(super) fn submit(
         &self,
-        steps: Vec<(Vec<Pair>, Vec<Vec<u8>>)>,
+        steps: Vec<Step>,
     ) -> Result<oneshot::Receiver<Result<(), LogError>>, LogError> {
         let (done, answer) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(LogError::Closed)?;
-        queue
-            .try_send(Job { steps, done })
-            .map_err(|_| LogError::Closed)?;
+        self.send(Job {
+            steps,
+            leftovers: Vec::new(),
+            done: Some(done),
+        })?;
         Ok(answer)
+    }
+
+    /// Queues what is written in its turn, and durable with whatever is flushed next.
+    pub(super) fn hint(&self, step: Step) -> Result<(), LogError> {
+        self.send(Job {
+            steps: vec![step],
+            leftovers: Vec::new(),
+            done: None,
+        })
+    }
+
+    /// Has keys removed little by little, between what is waited for: removing many at once would hold up everything.
+    pub(super) fn remove_later(&self, leftovers: Vec<Vec<u8>>) -> Result<(), LogError> {
+        self.send(Job {
+            steps: Vec::new(),
+            leftovers,
+            done: None,
+        })
+    }
+
+    fn send(&self, job: Job) -> Result<(), LogError> {
+        let queue = self.queue.as_ref().ok_or(LogError::Closed)?;
+        queue.try_send(job).map_err(|_| LogError::Closed)
     }
 }
 
@@ -117,16 +150,53 @@ impl Drop for Writer {
     }
 }
 
+/// What is to be removed when there is time.
+#[derive(Default)]
+struct Leftovers(VecDeque<Vec<u8>>);
+
+impl Leftovers {
+    fn remove_some(&mut self, disk: &dyn Disk) -> Result<(), DiskError> {
+        let some: Vec<_> = self.0.drain(..LEFTOVERS_STEP.min(self.0.len())).collect();
+        if some.is_empty() {
+            return Ok(());
+        }
+        disk.write(Vec::new(), some)
+    }
+
+    /// The next job; removes while there is none.
+    fn until_job(&mut self, disk: &dyn Disk, jobs: &Receiver<Job>) -> Option<Job> {
+        while !self.0.is_empty() {
+            match jobs.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {
+                    if let Err(error) = self.remove_some(disk) {
+                        // The next write fails as well, and somebody waits for that.
+                        tracing::warn!(%error, "purged items are left until the next start");
+                        self.0.clear();
+                    }
+                }
+            }
+        }
+        jobs.recv().ok()
+    }
+}
+
 fn write_all(disk: &dyn Disk, clock: &Clock, jobs: &Receiver<Job>, figures: &Mutex<FlushFigures>) {
-    while let Ok(first) = jobs.recv() {
+    let mut leftovers = Leftovers::default();
+    while let Some(first) = leftovers.until_job(disk, jobs) {
         let mut waiting = Vec::new();
         let mut written = Ok(());
         let group = std::iter::once(first).chain(jobs.try_iter().take(GROUP_MAX - 1));
         for job in group {
-            waiting.push(job.done);
+            waiting.extend(job.done);
+            leftovers.0.extend(job.leftovers);
             for (put, remove) in job.steps {
                 written = written.and_then(|()| disk.write(put, remove));
             }
+        }
+        if waiting.is_empty() && written.is_ok() {
+            continue;
         }
         let flushing = clock.stopwatch();
         let outcome = written.and_then(|()| disk.flush());
@@ -135,6 +205,12 @@ fn write_all(disk: &dyn Disk, clock: &Clock, jobs: &Receiver<Job>, figures: &Mut
             .lock()
             .record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         metrics::histogram!("ultrakv_raft_flush_seconds").record(took.as_secs_f64());
+        let outcome = outcome.and_then(|()| {
+            for done in waiting.drain(..) {
+                let _ = done.send(Ok(()));
+            }
+            leftovers.remove_some(disk)
+        });
         if let Err(error) = outcome {
             tracing::error!(%error, "the store of logs and votes failed; this member stops");
             // What is durable is unknown now, so nothing more is written: later jobs find the queue closed.
@@ -145,9 +221,6 @@ fn write_all(disk: &dyn Disk, clock: &Clock, jobs: &Receiver<Job>, figures: &Mut
                 })));
             }
             return;
-        }
-        for done in waiting {
-            let _ = done.send(Ok(()));
         }
     }
 }

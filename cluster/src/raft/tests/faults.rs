@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
 use parking_lot::Mutex;
 use ultrakv_actors::{Clock, Entropy};
 
@@ -149,4 +149,77 @@ async fn damage_means_a_new_member() {
             "{key:?} is gone"
         );
     }
+}
+
+/// A disk on which removing waits until it is let.
+struct Slow {
+    items: Forgetful,
+    removed: Mutex<Option<std::sync::mpsc::Receiver<()>>>,
+}
+
+impl Disk for Slow {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DiskError> {
+        self.items.get(key)
+    }
+
+    fn range(&self, from: &[u8], to: &[u8], items_max: usize) -> Result<Vec<Pair>, DiskError> {
+        self.items.range(from, to, items_max)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, DiskError> {
+        self.items.last(from, to)
+    }
+
+    fn write(&self, put: Vec<Pair>, remove: Vec<Vec<u8>>) -> Result<(), DiskError> {
+        if !remove.is_empty()
+            && let Some(let_go) = self.removed.lock().take()
+        {
+            // The other end goes when the test has seen enough.
+            let _ = let_go.recv();
+        }
+        self.items.write(put, remove)
+    }
+
+    fn flush(&self) -> Result<(), DiskError> {
+        self.items.flush()
+    }
+}
+
+fn start(disk: Arc<dyn Disk>) -> LogStore {
+    LogStore::open_on(disk, &Entropy::seeded(1), Clock::machine()).unwrap()
+}
+
+#[tokio::test]
+async fn nobody_waits_for_what_a_purge_leaves_and_nobody_reads_it() {
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let disk = Arc::new(Slow {
+        items: Forgetful::default(),
+        removed: Mutex::new(Some(held)),
+    });
+    let mut store = start(Arc::<Slow>::clone(&disk));
+    store.blocking_append((0..100).map(entry)).await.unwrap();
+    store.purge(entry(89).log_id).await.unwrap();
+    let mut reader = store.get_log_reader().await;
+    let read = reader.try_get_log_entries(0..95).await.unwrap();
+    let first = read.first().map(|entry| entry.log_id.index);
+    assert_eq!((first, read.len()), (Some(90), 5));
+    let read = reader.limited_get_log_entries(50, 95).await.unwrap();
+    assert_eq!(read.first().map(|entry| entry.log_id.index), Some(90));
+    assert!(disk.items.durable.lock().len() > 100, "they are all there");
+    // A power cut now: the next start does not take the leftovers for items.
+    let mut again = start(disk.items.after_cut());
+    let state = again.get_log_state().await.unwrap();
+    assert_eq!(state.last_purged_log_id, Some(entry(89).log_id));
+    assert_eq!(state.last_log_id, Some(entry(99).log_id));
+    assert_eq!(again.try_get_log_entries(0..100).await.unwrap().len(), 10);
+    // What is truncated down to the purge point ends there, whatever lies below.
+    drop(go);
+    store.truncate(entry(90).log_id).await.unwrap();
+    let state = store.get_log_state().await.unwrap();
+    assert_eq!(state.last_log_id, Some(entry(89).log_id));
+    store.blocking_append((90..92).map(entry)).await.unwrap();
+    assert_eq!(store.try_get_log_entries(0..99).await.unwrap().len(), 2);
+    drop((reader, store));
+    let logs = disk.items.range(b"l", b"m", usize::MAX).unwrap();
+    assert!(logs.len() < 92, "{} items", logs.len());
 }

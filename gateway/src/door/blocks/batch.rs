@@ -10,20 +10,29 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ultrakv_actors::clock::Deadline;
 use ultrakv_actors::{Domain, LeasedBlock};
+use ultrakv_cluster::block::Ack;
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::frame::{FRAMES, Offered, decode, found_head, missing};
-use super::offer::{Offer, PinWish, PutAnswer, PutOutcome};
+use super::offer::{AckWish, Offer, PinWish, PutAnswer, PutOutcome};
 use super::{BATCH_BLOCKS_MAX, KeysBody, addresses, check_batch, is_intact, name};
 use crate::door::name::Scope;
-use crate::extract::{Body, Json};
+use crate::extract::{Body, Json, Params};
 use crate::limits::AnswerBy;
 use crate::problem::Problem;
 use crate::state::AppState;
+
+/// How the blocks of a batch are to be kept.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutBatchParams {
+    /// When a block counts as stored.
+    ack: Option<AckWish>,
+}
 
 /// What became of one offered block.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,7 +116,11 @@ fn check_distinct(keys: &[String]) -> Result<(), Problem> {
     post,
     path = "/v1/kv/put",
     tag = "blocks",
-    params(("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service.")),
+    params(
+        ("x-ultrakv-salt" = Option<String>, Header, description = "Separates names inside the service."),
+        ("ack" = inline(Option<AckWish>), Query, description = "When each block counts as stored: `one` (default) as soon as one node \
+            has it, `all` when every wanted copy was tried, `committed` when the cluster has agreed on where it is."),
+    ),
     request_body(content = Vec<u8>, content_type = "application/vnd.ultrakv.blocks", description = "At most 1 024 frames."),
     responses((status = 200, description = "One result for each frame.", body = PutBlocksAnswer)),
 )]
@@ -115,6 +128,7 @@ pub(super) async fn put_blocks(
     State(state): State<AppState>,
     Scope(domain): Scope,
     AnswerBy(deadline): AnswerBy,
+    Params(params): Params<PutBatchParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<PutBlocksAnswer>, Problem> {
@@ -130,9 +144,10 @@ pub(super) async fn put_blocks(
         Problem::bad_request("frames_invalid", error.to_string())
             .hint("see /docs for the framing of this route")
     })?;
+    let ack = params.ack.unwrap_or_default().into();
     let mut results = Vec::with_capacity(frames.len());
     for offered in frames {
-        let outcome = put_one(&state, &domain, offered, deadline).await;
+        let outcome = put_one(&state, &domain, offered, ack, deadline).await;
         results.push(PutResult::from(outcome));
     }
     let stored = results.iter().filter(|result| result.stored).count();
@@ -143,6 +158,7 @@ async fn put_one(
     state: &AppState,
     domain: &Domain,
     offered: Offered,
+    ack: Ack,
     deadline: Deadline,
 ) -> Result<PutAnswer, Problem> {
     name::check(&offered.name, "name")?;
@@ -160,7 +176,7 @@ async fn put_one(
     };
     let put = offer.seal(domain)?;
     Ok(PutAnswer::from(
-        state.cluster.put(domain, put, deadline).await?,
+        state.cluster.put_with(domain, put, ack, deadline).await?,
     ))
 }
 

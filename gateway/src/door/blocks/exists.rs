@@ -1,9 +1,12 @@
-//! Which blocks are here, and holding them until they are read.
+//! Which blocks are cached, on whichever node, and holding them until they are read.
 //!
 //! An engine asks before it computes. Between the answer and the reading the blocks could be evicted; a lease prevents that.
+//! Blocks of other nodes are told from this node's directory, which costs no hop, or promised by their holders, one hop a
+//! node; no block moves.
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
+use ultrakv_cluster::block::Exists;
 use utoipa::ToSchema;
 
 use super::lease::LeaseName;
@@ -22,7 +25,8 @@ pub(super) struct ExistsBody {
     /// Names of blocks in the order of their chain, 1 to 1 024.
     #[schema(min_items = 1, max_items = 1024, example = json!(["layer-0/block-7", "layer-0/block-8"]))]
     keys: Vec<String>,
-    /// Keeps the leading run from being evicted for this long; at most the node's longest lease.
+    /// Keeps the leading run from being evicted for this long, wherever it is; at most the node's longest lease. Without it the
+    /// answer is a hint where blocks are on other nodes.
     #[schema(example = 5000)]
     lease_ms: Option<u32>,
 }
@@ -30,9 +34,9 @@ pub(super) struct ExistsBody {
 /// The answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ExistsAnswer {
-    /// For each key, whether its block is here.
+    /// For each key, whether its block is cached on some node.
     present: Vec<bool>,
-    /// How many keys from the first on are here without a gap.
+    /// How many keys from the first on are cached without a gap.
     prefix_blocks: usize,
     /// The lease over those blocks, when one was asked for and there are any.
     lease: Option<LeaseAnswer>,
@@ -41,7 +45,7 @@ pub(super) struct ExistsAnswer {
 /// A lease that was given.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LeaseAnswer {
-    /// Ends the lease early: `DELETE /v1/kv/leases/{id}`.
+    /// Ends the lease early: `DELETE /v1/kv/leases/{id}`. Blocks on other nodes stay until the time is up.
     id: String,
     /// When it ends by itself.
     expires_in_ms: u32,
@@ -54,7 +58,7 @@ pub(super) struct ReleaseAnswer {
     released: bool,
 }
 
-/// Which of these blocks are here, and how long the leading run is.
+/// Which of these blocks are cached, and how long the leading run is.
 #[utoipa::path(
     post,
     path = "/v1/kv/exists",
@@ -81,19 +85,19 @@ pub(super) async fn exists(
             .hint("ask for a shorter lease, or raise cache.lease_ms_max")
             .param("lease_ms"));
     }
+    let addresses = addresses(&domain, &body.keys);
     let found = state
         .cluster
-        .get(&domain, &addresses(&domain, &body.keys), deadline)
+        .exists(&domain, &addresses, body.lease_ms, deadline)
         .await?;
-    let present: Vec<bool> = found.iter().map(Option::is_some).collect();
-    let prefix: Vec<_> = found.into_iter().map_while(|block| block).collect();
-    let prefix_blocks = prefix.len();
+    let prefix_blocks = found.prefix_blocks();
+    let Exists { present, held } = found;
     let lease = match body.lease_ms {
         Some(lease_ms) if prefix_blocks > 0 => {
             let until = state
                 .clock
                 .deadline(std::time::Duration::from_millis(lease_ms.into()));
-            let name = state.leases.hold(&caller.service, prefix, until)?;
+            let name = state.leases.hold(&caller.service, held, until)?;
             Some(LeaseAnswer {
                 id: name.to_string(),
                 expires_in_ms: lease_ms,

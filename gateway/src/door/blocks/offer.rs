@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use ultrakv_actors::{BlockPut, Domain, Stored};
 use ultrakv_cache::{BlockHeader, BlockLayout, Pin};
+use ultrakv_cluster::block::Ack;
 use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -76,6 +77,29 @@ pub(super) enum PinWish {
     Soft,
 }
 
+/// When a client wants the answer to what it stores.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AckWish {
+    /// As soon as one node has the block; further copies follow.
+    #[default]
+    One,
+    /// When every wanted copy was tried; the answer's `copies` says how many there are.
+    All,
+    /// When one node has it and the cluster has agreed on where it is, so that every node finds it.
+    Committed,
+}
+
+impl From<AckWish> for Ack {
+    fn from(wish: AckWish) -> Self {
+        match wish {
+            AckWish::One => Self::One,
+            AckWish::All => Self::All,
+            AckWish::Committed => Self::Committed,
+        }
+    }
+}
+
 /// What became of a block that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -95,7 +119,7 @@ pub(super) struct PutAnswer {
     pub(super) stored: bool,
     /// What became of the offer.
     pub(super) outcome: PutOutcome,
-    /// Nodes that hold the block, when this request stored it.
+    /// Nodes known to hold the block when this was answered, when this request stored it: with `ack=all`, all of them.
     pub(super) copies: Option<u32>,
 }
 

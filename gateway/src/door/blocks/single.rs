@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::is_intact;
-use super::offer::{Offer, PinWish, PutAnswer, PutOutcome};
+use super::offer::{AckWish, Offer, PinWish, PutAnswer, PutOutcome};
 use super::range::{self, Wanted};
 use crate::door::name::{self, Target};
 use crate::extract::{Body, Params};
@@ -35,6 +35,8 @@ pub(super) struct PutParams {
     pin: Option<PinWish>,
     /// The block is dropped after this time.
     ttl_ms: Option<u64>,
+    /// When to answer.
+    ack: Option<AckWish>,
 }
 
 /// The answer to a removal.
@@ -159,6 +161,8 @@ fn answer_block(block: &LeasedBlock, range: Option<&str>) -> Result<Response, Pr
             description = "The name of the block before this one in its chain, so that chains are evicted from their ends."),
         ("pin" = inline(Option<PinWish>), Query, description = "`soft`: among the last to be evicted."),
         ("ttl_ms" = Option<u64>, Query, description = "The block is dropped after this time."),
+        ("ack" = inline(Option<AckWish>), Query, description = "When to answer: `one` (default) as soon as one node has the block, \
+            `all` when every wanted copy was tried, `committed` when the cluster has agreed on where it is, so that every node finds it."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The block's bytes, at least one."),
     responses(
@@ -190,7 +194,11 @@ pub(super) async fn put_block(
         ttl_ms: params.ttl_ms,
     };
     let put = offer.seal(&target.domain)?;
-    let stored = state.cluster.put(&target.domain, put, deadline).await?;
+    let ack = params.ack.unwrap_or_default().into();
+    let stored = state
+        .cluster
+        .put_with(&target.domain, put, ack, deadline)
+        .await?;
     let answer = PutAnswer::from(stored);
     let status = match answer.outcome {
         PutOutcome::Stored => StatusCode::CREATED,

@@ -1,16 +1,19 @@
-//! Asking the demo's node over HTTP, as any client would, and measuring the time to the first token.
+//! Asking a node of the demo over HTTP, as any client would, and measuring the time to the first token.
 
 use std::time::Duration;
 
-use reqwest::{Client, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use ultrakv_actors::clock::Clock;
+use ultrakv_cluster::LayoutReport;
 
 use crate::announce::Announcement;
 use crate::exit::{Failure, Status};
 
 /// How long one request may take: a cold one computes a thousand tokens, in a debug build on a busy core.
 const ANSWER_WITHIN: Duration = Duration::from_secs(50);
+/// How long an entry may take: the node itself waits for another owner, so this is never reached where all is well.
+const ENTRY_WITHIN: Duration = Duration::from_secs(10);
 /// The documented route.
 const PROCESS: &str = "/api/v1/kv-cache/process";
 /// The OpenAI-compatible route.
@@ -38,6 +41,8 @@ pub(super) struct Said {
 pub(super) enum Caching<'a> {
     /// As every client's.
     On,
+    /// As every client's, but not answered with a stored answer.
+    Afresh,
     /// Alone under a salt of its own, and nothing stored.
     Off {
         /// The salt.
@@ -45,22 +50,98 @@ pub(super) enum Caching<'a> {
     },
 }
 
-/// A client of the demo's node.
+/// Why an entry was not written or read.
+#[derive(Debug, Clone)]
+pub(super) struct Unanswered {
+    /// The node's stable code; empty when there was no answer.
+    pub(super) code: String,
+    /// The whole story.
+    pub(super) told: String,
+}
+
+/// A client of one node.
 pub(super) struct Asker {
     http: Client,
     clock: Clock,
     base: String,
+    admin: String,
+    /// The node's name.
+    pub(super) name: String,
 }
 
 impl Asker {
     /// A client of the node that announced itself.
-    pub(super) fn new(announced: &Announcement, clock: &Clock) -> Result<Self, Failure> {
+    pub(super) fn new(
+        name: &str,
+        announced: &Announcement,
+        clock: &Clock,
+    ) -> Result<Self, Failure> {
         let http = crate::client::plain_client()?;
         Ok(Self {
             http,
             clock: clock.clone(),
             base: format!("http://{}", announced.http),
+            admin: format!("http://{}", announced.admin),
+            name: name.to_owned(),
         })
+    }
+
+    /// The clock that requests are measured with.
+    pub(super) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Writes an entry.
+    pub(super) async fn put_entry(&self, name: &str, value: &str) -> Result<(), Unanswered> {
+        self.entry_route(Method::PUT, name, value).await.map(drop)
+    }
+
+    /// An entry's value; none when the cluster says that there is no such entry.
+    pub(super) async fn entry(&self, name: &str) -> Result<Option<String>, Unanswered> {
+        self.entry_route(Method::GET, name, "").await
+    }
+
+    async fn entry_route(
+        &self,
+        method: Method,
+        name: &str,
+        value: &str,
+    ) -> Result<Option<String>, Unanswered> {
+        let url = format!("{}/v1/kv/entries/{name}", self.base);
+        let request = self.http.request(method, url).timeout(ENTRY_WITHIN);
+        let lost = |error: &reqwest::Error| Unanswered {
+            code: String::new(),
+            told: Failure::caused(&format!("asking {} for {name}", self.name), error)
+                .message
+                .unwrap_or_default(),
+        };
+        let answer = request.body(value.to_owned()).send().await;
+        let answer = answer.map_err(|error| lost(&error))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| lost(&error))?;
+        match status {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => Ok(Some(text)),
+            status => {
+                let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+                let code = problem.get("code").and_then(Value::as_str);
+                Err(Unanswered {
+                    code: code.unwrap_or_default().to_owned(),
+                    told: format!("{} answered {status} for {name}: {text}", self.name),
+                })
+            }
+        }
+    }
+
+    /// Where the slots are, as this node sees it.
+    pub(super) async fn layout(&self) -> Result<LayoutReport, Failure> {
+        let told = self.get_at(&self.admin, "/v1/cluster/layout").await?;
+        serde_json::from_value(told).map_err(|error| Failure::caused("reading a layout", &error))
+    }
+
+    /// The cluster and the holders of every slot, as this node sees it.
+    pub(super) async fn cluster(&self) -> Result<Value, Failure> {
+        self.get_at(&self.admin, "/v1/cluster/status").await
     }
 
     /// Has a text continued over the documented route, as a stream.
@@ -123,7 +204,11 @@ impl Asker {
 
     /// The answer of a GET route.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.base);
+        self.get_at(&self.base, path).await
+    }
+
+    async fn get_at(&self, door: &str, path: &str) -> Result<Value, Failure> {
+        let url = format!("{door}{path}");
         let answer = self.http.get(url).timeout(ANSWER_WITHIN).send().await;
         let answer = answer.map_err(|error| Failure::caused(&format!("asking {path}"), &error))?;
         answer
@@ -142,10 +227,14 @@ impl Asker {
             .http
             .post(format!("{}{path}", self.base))
             .timeout(ANSWER_WITHIN);
-        if let Caching::Off { salt } = caching {
-            request = request.header("cache-control", "no-store");
-            if let Some(fields) = body.as_object_mut() {
-                fields.insert("cache_salt".to_owned(), salt.into());
+        match caching {
+            Caching::On => {}
+            Caching::Afresh => request = request.header("cache-control", "no-cache"),
+            Caching::Off { salt } => {
+                request = request.header("cache-control", "no-store");
+                if let Some(fields) = body.as_object_mut() {
+                    fields.insert("cache_salt".to_owned(), salt.into());
+                }
             }
         }
         let answer = request.json(body).send().await;

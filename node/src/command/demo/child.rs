@@ -1,28 +1,28 @@
-//! The demo's node: a real process of the same binary, which cannot outlive the demo.
+//! A node of the demo: a real process of the same binary, which cannot outlive the demo.
 //!
 //! Three things end it, so that every way out is covered: it is asked to stop and waited for; it is killed when the
 //! guard is dropped, also by a panic; and it stops by itself when its stdin closes, which the system does even when
-//! this process is killed outright.
+//! this process is killed outright. It knows one process, and nothing of the others.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use ultrakv_actors::clock::Clock;
+use ultrakv_cluster::NodeId;
 
 use crate::announce::Announcement;
 use crate::exit::{Failure, Status};
 
-/// How long the node may take until it is ready: the reference model is made in a second or two on one core.
+/// How long a node may take until it is ready: the reference model is made in a second or two on one core.
 const READY_WITHIN: Duration = Duration::from_secs(45);
 /// How long it may take to stop before it is killed.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// Between two looks at the announce file, or at the process.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Names tried for a folder of the demo's own.
-const FOLDERS_TRIED: u32 = 100;
-/// Lines of the node's log that a failure shows.
+/// Lines of a node's log that a failure shows.
 const LOG_LINES_SHOWN: usize = 20;
 /// Variables that a process needs from its surroundings; settings of the operator's node are none of the demo's.
 const KEPT: [&str; 8] = [
@@ -35,68 +35,80 @@ const KEPT: [&str; 8] = [
     "RAYON_NUM_THREADS",
     "SYSTEMROOT",
 ];
+/// Small nodes, so that four of them fit on two cores and a little memory. Two copies of a block, so that the loss of
+/// one node costs no hit; and what a lost node held is copied again at once rather than after half a minute.
+const SETTINGS: [&str; 10] = [
+    "cluster.bind=127.0.0.1:0",
+    "cluster.bulk_bind=127.0.0.1:0",
+    "cluster.block_copies=2",
+    "cluster.repair_delay=1s",
+    "cluster.directory_bytes_max=16MiB",
+    "cache.bytes_max=128MiB",
+    "cache.entry_bytes_max=16MiB",
+    "cache.devices=1",
+    "model.threads=1",
+    "limits.drain_timeout=1s",
+];
 
-/// A running node.
+/// Where a node stands: its name, its certificates, and whom it asks to be let in.
+pub(super) struct Place<'a> {
+    /// Its name, and that of its files.
+    pub(super) name: String,
+    /// The demo's folder.
+    pub(super) folder: &'a Path,
+    /// The folder of its certificates.
+    pub(super) certs: PathBuf,
+    /// Members that it asks to be let in; it founds the cluster where there are none.
+    pub(super) seeds: Vec<SocketAddr>,
+}
+
+/// A node: starting, running, or killed.
 pub(super) struct DemoNode {
     child: Child,
+    announce: PathBuf,
     log: PathBuf,
     clock: Clock,
-    /// Removed, with everything in it, when the demo ends.
-    folder: Folder,
-    /// What it announced.
+    /// Its name.
+    pub(super) name: String,
+    /// Killed on purpose.
+    pub(super) killed: bool,
+    /// What it announced, once it was ready.
     pub(super) announced: Announcement,
 }
 
-/// A folder of the demo's own, removed when dropped.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-impl Folder {
-    /// A folder that did not exist before, so that nobody else can have put anything into it.
-    fn make() -> Result<Self, Failure> {
-        let base = std::env::temp_dir();
-        let pid = std::process::id();
-        // A demo that was killed outright leaves its folder behind, and process ids come again.
-        for attempt in 0..FOLDERS_TRIED {
-            let path = base.join(format!("ultrakv-demo-{pid}-{attempt}"));
-            match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    let message = format!("{}: cannot be made: {error}", path.display());
-                    return Err(Failure::new(Status::Failed, message));
-                }
-            }
-        }
-        let message = format!("{}: is full of folders of earlier demos", base.display());
-        Err(Failure::new(Status::Failed, message).hint("remove its ultrakv-demo-* folders"))
-    }
-}
-
 impl DemoNode {
-    /// Starts a node and waits until it is ready.
-    pub(super) async fn start(clock: &Clock) -> Result<Self, Failure> {
-        let folder = Folder::make()?;
-        let announce = folder.0.join("announce.json");
-        let log = folder.0.join("node.log");
-        let cannot = |error: std::io::Error| Failure::caused("starting the demo's node", &error);
-        let binary = std::env::current_exe().map_err(cannot)?;
-        let child = Command::new(binary)
-            .args([
-                "start",
-                "--stop-with-stdin",
-                "--http",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-            ])
-            .args(["--log-level", "info", "--log-format", "text", "--announce"])
+    /// Starts the process and does not wait.
+    pub(super) fn spawn(place: &Place<'_>, clock: &Clock) -> Result<Self, Failure> {
+        let Place {
+            name,
+            folder,
+            certs,
+            seeds,
+        } = place;
+        let file = |ending: &str| folder.join(format!("{name}.{ending}"));
+        let (announce, log) = (file("json"), file("log"));
+        let cannot = |error: std::io::Error| Failure::caused("starting a node of the demo", &error);
+        let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
+        command
+            .args(["start", "--stop-with-stdin"])
+            .args(["--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--log-level", "info", "--log-format", "text"])
+            .arg("--announce")
             .arg(&announce)
+            .arg("--certs")
+            .arg(certs)
+            .arg("--data")
+            .arg(file("data"))
+            .args(["--set", &format!("node.name={name}")])
+            .args(SETTINGS.iter().flat_map(|setting| ["--set", *setting]));
+        if seeds.is_empty() {
+            command.arg("--found");
+        } else {
+            command
+                .arg("--join")
+                .args(seeds.iter().map(SocketAddr::to_string));
+        }
+        let child = command
             .env_clear()
             .envs(
                 KEPT.iter()
@@ -107,44 +119,56 @@ impl DemoNode {
             .stderr(File::create(&log).map_err(cannot)?)
             .spawn()
             .map_err(cannot)?;
-        let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let announced = Announcement {
-            http: nowhere,
-            admin: nowhere,
-            pid: child.id(),
-            node_id: None,
-            cluster: None,
-            bulk: None,
-        };
-        // From here on the guard ends the process, whatever happens.
-        let mut node = Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Ok(Self {
+            announced: Announcement {
+                http: nowhere,
+                admin: nowhere,
+                pid: child.id(),
+                node_id: None,
+                cluster: None,
+                bulk: None,
+            },
             child,
+            announce,
             log,
             clock: clock.clone(),
-            folder,
-            announced,
-        };
-        node.announced = node.ready(&announce).await?;
-        Ok(node)
+            name: name.clone(),
+            killed: false,
+        })
     }
 
-    async fn ready(&mut self, announce: &std::path::Path) -> Result<Announcement, Failure> {
+    /// Waits until it is ready.
+    pub(super) async fn ready(&mut self) -> Result<(), Failure> {
         let deadline = self.clock.deadline(READY_WITHIN);
         loop {
-            let read = Announcement::read(announce)
-                .map_err(|error| Failure::caused("reading what the node announced", &error))?;
+            let read = Announcement::read(&self.announce)
+                .map_err(|error| Failure::caused("reading what a node announced", &error))?;
             if let Some(announced) = read {
-                return Ok(announced);
+                self.announced = announced;
+                return Ok(());
             }
             if let Some(status) = self.ended() {
-                return Err(self.failure(&format!("the node ended before it was ready ({status})")));
+                return Err(self.failure(&format!("ended before it was ready ({status})")));
             }
             if deadline.passed(self.clock.now()) {
                 let limit = humantime::format_duration(READY_WITHIN);
-                return Err(self.failure(&format!("the node was not ready within {limit}")));
+                return Err(self.failure(&format!("was not ready within {limit}")));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The node, once it is ready.
+    pub(super) fn id(&self) -> Result<NodeId, Failure> {
+        let told = self.announced.node_id;
+        told.ok_or_else(|| self.failure("announced no id"))
+    }
+
+    /// Where other nodes reach it, once it is ready.
+    pub(super) fn seed(&self) -> Result<SocketAddr, Failure> {
+        let told = self.announced.cluster;
+        told.ok_or_else(|| self.failure("announced no address for other nodes"))
     }
 
     /// How the process ended, if it did.
@@ -152,43 +176,50 @@ impl DemoNode {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Waits until the process ends by itself.
-    pub(super) async fn wait(&mut self) -> ExitStatus {
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    /// Ends it at once, as a loss of power does.
+    pub(super) fn kill(&mut self) -> Result<(), Failure> {
+        self.killed = true;
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        ended.map(drop).map_err(|error| {
+            let doing = format!("killing {}", self.name);
+            Failure::caused(&doing, &error)
+        })
     }
 
-    /// A failure with the end of the node's log.
-    pub(super) fn failure(&self, message: &str) -> Failure {
+    /// A failure of this node, with the end of its log.
+    pub(super) fn failure(&self, what: &str) -> Failure {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines.len().saturating_sub(LOG_LINES_SHOWN);
         let shown = lines.get(tail..).unwrap_or_default().join("\n");
         Failure::new(
             Status::Failed,
-            format!("{message}; its log ends with:\n{shown}"),
+            format!("{} {what}; its log ends with:\n{shown}", self.name),
         )
     }
 
-    /// Asks the node to stop and waits until it is gone.
-    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+    /// Asks it to stop.
+    pub(super) fn ask_to_stop(&mut self) {
         drop(self.child.stdin.take());
-        let status = tokio::time::timeout(STOP_WITHIN, self.wait())
-            .await
-            .map_err(|_| {
+    }
+
+    /// Waits until it is gone, after it was asked to stop.
+    pub(super) async fn stopped(&mut self) -> Result<(), Failure> {
+        let deadline = self.clock.deadline(STOP_WITHIN);
+        let status = loop {
+            if let Some(status) = self.ended() {
+                break status;
+            }
+            if deadline.passed(self.clock.now()) {
                 let limit = humantime::format_duration(STOP_WITHIN);
-                self.failure(&format!(
-                    "the node did not stop within {limit} and was killed"
-                ))
-            })?;
+                return Err(self.failure(&format!("did not stop within {limit} and is killed")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
         if status.success() {
             Ok(())
         } else {
-            Err(self.failure(&format!("the node did not stop cleanly ({status})")))
+            Err(self.failure(&format!("did not stop cleanly ({status})")))
         }
     }
 }
@@ -197,9 +228,5 @@ impl Drop for DemoNode {
     fn drop(&mut self) {
         let _already_gone = self.child.kill();
         let _reaped = self.child.wait();
-        debug_assert!(
-            self.log.starts_with(&self.folder.0),
-            "the log lies in the folder that goes next"
-        );
     }
 }
