@@ -66,8 +66,6 @@ pub struct Steward {
     reported: BTreeMap<JobId, Now>,
     /// What the last plan was made from, so that nothing is planned twice.
     planned: Option<(Vec<PlanNode>, u64)>,
-    /// What each node has of the slots, and of which revision of them that is.
-    counted: Option<(u64, Arc<Counts>)>,
     is_planning: bool,
     /// What each node has of the slots, and of which revision of them that is.
     counted: Option<(u64, Arc<Counts>)>,
@@ -85,7 +83,6 @@ impl Steward {
             away: BTreeMap::new(),
             reported: BTreeMap::new(),
             planned: None,
-            counted: None,
             is_planning: false,
             counted: None,
         }
