@@ -10,7 +10,6 @@ use ultrakv_actors::clock::Deadline;
 use crate::director::{Origin, Phase};
 use crate::metadata::{
     self, Command, Job, JobCreate, JobId, JobState, MemberState, Outcome, Present, Refusal,
-    SlotRecord,
 };
 use crate::raft::ControlError;
 use crate::{ClusterHandle, Incarnation, NodeId, placement};
@@ -486,30 +485,17 @@ impl ClusterHandle {
         self.take_out(node, deadline).await
     }
 
-    /// Hands this node's slots to members that have them in sync, because it is about to stop. Returns once no slot is
-    /// left that somebody else could serve, and at the deadline in any case; the node stays a member.
+    /// Hands this node's slots to other members, because it is about to stop. Returns once no slot is left, and at the
+    /// deadline in any case; the node stays a member.
     pub async fn step_aside(&self, deadline: Deadline) -> SteppedAside {
         let directed = &self.inner.directed;
         directed.stepping_aside.send_replace(true);
-        let owned = |handle: &Self| {
+        let owned = || {
             let view = directed.consensus.view();
-            let mine = |record: &SlotRecord| {
-                let owner = record.ownership.owner();
-                owner.is_some_and(|owner| owner.node == handle.inner.directed.me)
-            };
-            let mut count = (0_u32, 0_u32);
-            for (_, record) in view.slots().iter().filter(|(_, record)| mine(record)) {
-                count.0 += 1;
-                let others = record.ownership.in_sync.get(1..).unwrap_or_default();
-                let is_taken = others.iter().any(|other| {
-                    let member = view.members().get(other.node);
-                    member.is_some_and(|member| member.state == MemberState::Up)
-                });
-                count.1 += u32::from(is_taken);
-            }
-            count
+            let counts = view.slots().counts();
+            counts.get(&directed.me).map_or(0, |counts| counts.owned)
         };
-        let before = owned(self).0;
+        let before = owned();
         if !self.has_another(directed.me) {
             return SteppedAside {
                 handed_over: 0,
@@ -521,9 +507,10 @@ impl ClusterHandle {
         loop {
             changes.mark_unchanged();
             self.ask_to_drain(deadline).await;
-            let (kept, could_go) = owned(self);
+            let kept = owned();
             let left = directed.clock.remaining(deadline);
-            if could_go == 0 || left.is_zero() {
+            // Also those that nobody else has in sync yet: whoever is to have them is copying.
+            if kept == 0 || left.is_zero() {
                 return SteppedAside {
                     handed_over: before.saturating_sub(kept),
                     kept,

@@ -283,7 +283,7 @@ fn operators_ask_the_cluster_and_are_told_what_one_node_cannot_do() {
     ask(
         &["cluster", "layout"],
         0,
-        &["one (asked)", "16 384", "plan 0"],
+        &["one (asked)", "16 384", "plan 1"],
     );
     ask(
         &["cluster", "layout", "-o", "json"],
