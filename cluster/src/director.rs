@@ -347,6 +347,7 @@ impl Director {
                 && matches!(job.kind, JobKind::Drain { node, .. } if node == directed.me)
         });
         mover.drain(job.is_some());
+        mover.limit(view.jobs().throttle_bytes_s());
         let Some(job) = job else {
             return;
         };

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -90,6 +91,8 @@ struct Inner {
     parts: MoverParts,
     round: Mutex<Round>,
     progress: watch::Sender<Progress>,
+    /// What a job says of the rate, in bytes a second; 0 while none says anything.
+    limit: AtomicU64,
 }
 
 /// The round under way, and what begins the next one.
@@ -148,6 +151,7 @@ impl BlockMover {
                 parts,
                 round: Mutex::default(),
                 progress: watch::Sender::new(Progress::default()),
+                limit: AtomicU64::new(0),
             }),
         }
     }
@@ -177,6 +181,12 @@ impl BlockMover {
         });
     }
 
+    /// Takes a job's rate in bytes a second in the place of the node's own; none gives that back.
+    pub fn limit(&self, bytes_per_s: Option<u64>) {
+        let limit = bytes_per_s.unwrap_or(0);
+        self.inner.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -191,6 +201,14 @@ impl BlockMover {
 }
 
 impl Inner {
+    /// How much may be sent in a second.
+    fn bytes_per_s(&self) -> u64 {
+        match self.limit.load(Ordering::Relaxed) {
+            0 => self.parts.options.move_bytes_per_s,
+            limit => limit,
+        }
+    }
+
     /// Begins a round if there is a reason; tells whether one is under way.
     async fn is_under_way(&self) -> bool {
         let parts = &self.parts;
@@ -307,7 +325,7 @@ impl Inner {
             self.end(&mut round, now);
             return None;
         }
-        let ms = time_of(bytes, self.parts.options.move_bytes_per_s);
+        let ms = time_of(bytes, self.bytes_per_s());
         round.ready_at = round.ready_at.max(now).add_ms(ms);
         Some(Duration::from_millis(
             round.ready_at.0.saturating_sub(now.0),

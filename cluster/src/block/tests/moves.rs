@@ -86,7 +86,6 @@ async fn a_node_that_comes_back_in_time_costs_no_copy() {
 #[tokio::test]
 async fn a_drained_node_can_go_and_every_block_is_elsewhere_though_the_mover_died_on_the_way() {
     let rig = Rig::start(BlockOptions {
-        move_bytes_per_s: 400 << 10,
         frame_blocks_max: 8,
         ..options()
     })
@@ -96,6 +95,8 @@ async fn a_drained_node_can_go_and_every_block_is_elsewhere_though_the_mover_die
     assert!(held > 50, "{held}");
     rig.map.set(A, Standing::Draining);
     let watch = rig.members[A].parts.clock.stopwatch();
+    // A job's rate takes the place of the node's own, over the mover's lives too.
+    rig.members[A].mover.limit(Some(400 << 10));
     rig.members[A].mover.drain(true);
     for _ in 0..3 {
         rig.kill(A, "node/cluster/mover").await;
