@@ -148,11 +148,15 @@ impl Director {
             told.send_replace(view.applied_index());
             return;
         }
+        let is_in_one = view.cluster().is_some();
+        if is_in_one {
+            // First: a node that starts again finds the others by what its store says of them.
+            self.follow_members(&view);
+        }
         self.directed.enter(&view).await;
-        if view.cluster().is_none() {
+        if !is_in_one {
             return;
         }
-        self.follow_members(&view);
         self.follow_domains(&view).await;
         self.follow_slots(&view);
         // Only now: a tenure that rests on this counts for what the replicas know.

@@ -53,6 +53,9 @@ const STEWARD_REST: Duration = Duration::from_millis(100);
 /// The time for having what it decides agreed on.
 const STEWARD_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a question waits for a failover, in longest election timeouts: one takes about four.
+const FAILOVER_ELECTIONS: u32 = 6;
+
 /// The cluster did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterStartError {
@@ -139,7 +142,7 @@ pub(crate) async fn start(
         told,
     } = agree(&plan, node, &desks).await?;
     let proposals = Arc::new(SlotProposals::default());
-    let host = entry_host(node, &outside, &proposals, &tenures);
+    let host = entry_host(&plan, node, &outside, &proposals, &tenures);
     if !host.admit() {
         return Err(ClusterStartError::Occupied);
     }
@@ -279,6 +282,7 @@ fn mesh(node: &Node, outside: &Outside, reported: &Reported) -> Option<Mesh> {
 
 /// The replicas of this node's slots.
 fn entry_host(
+    plan: &ClusterPlan,
     node: &Node,
     outside: &Outside,
     proposals: &Arc<SlotProposals>,
@@ -291,7 +295,17 @@ fn entry_host(
         proposer: Arc::<SlotProposals>::clone(proposals),
         tenure: Arc::new(Held(tenures.cell())),
     };
-    EntryHost::new(HostPlan::of(outside.me), links)
+    let mut host = HostPlan::of(outside.me);
+    if let Some(member) = &plan.member {
+        // An election may take two; its winner gives the others one to be heard of, and one more until it is sure of itself.
+        let failover = member
+            .timing
+            .election_max
+            .saturating_mul(FAILOVER_ELECTIONS);
+        let failover_ms = u64::try_from(failover.as_millis()).unwrap_or(u64::MAX);
+        host.unserved_ms_max = host.unserved_ms_max.max(failover_ms);
+    }
+    EntryHost::new(host, links)
 }
 
 /// What the director keeps true.

@@ -84,6 +84,9 @@ struct RunArguments {
     /// One more setting of every node; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Judge answers alone, not how long anybody waited: for slow builds and machines.
+    #[arg(long)]
+    untimed: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -201,6 +204,7 @@ fn play(arguments: &RunArguments) -> Result<bool> {
         seed: common.seed,
         clients: arguments.clients,
         settings: arguments.settings.clone(),
+        is_timed: !arguments.untimed,
     };
     let report = run::run(&setup, &mut |round| println!("{}", round.line()))?;
     let text = report.text();

@@ -55,6 +55,8 @@ pub struct HostPlan {
     pub timing: Timing,
     /// Slots that may copy into this node at a time: each has a part of 256 KiB on its way.
     pub joins_max: usize,
+    /// A question is given up after this long without anybody to answer it; longer than it takes others to take over.
+    pub unserved_ms_max: u64,
 }
 
 impl HostPlan {
@@ -65,6 +67,7 @@ impl HostPlan {
             me,
             timing: Timing::default(),
             joins_max: 64,
+            unserved_ms_max: 3_000,
         }
     }
 }

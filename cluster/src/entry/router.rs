@@ -25,19 +25,20 @@ pub use ask::{EntryError, EntryFound, EntryOptions, EntryRefusal};
 
 use super::host::{EntryHost, Shared, SlotWord, Unasked};
 use super::request::{Answer, Delay, Found, OnlyIf, Op, Refusal, Request};
-use super::types::{Key, Version};
+use super::types::{Key, Ownership, Version};
 use crate::peer::{Parcel, PeerError, Refused};
 use crate::{Epoch, Incarnation, NodeId};
 
 /// Counter: questions about entries that were asked again. Labels: `cause`.
 const RETRIES: &str = "ultrakv_entry_retries_total";
 
-/// A question is given up after this long without anybody to answer it. A failover takes about 1.2 s.
-const UNSERVED_MS_MAX: u64 = 3_000;
-
 /// The shortest and the longest wait before a question is asked again.
 const WAIT_MS_MIN: u64 = 2;
 const WAIT_MS_MAX: u64 = 50;
+
+/// How long the answer to a write is still waited for when its owner holds the slot no more. An owner that gives a slot away
+/// answers first.
+const LATE_MS_MAX: u64 = 50;
 
 /// Redirections followed at once; after that there is a wait before each.
 const REDIRECTS_MAX: u32 = 4;
@@ -267,7 +268,7 @@ impl EntryRouter {
         let inner = &self.inner;
         let slot = entry_slot(&key.name);
         let is_read = op == Op::Get;
-        let patience = Duration::from_millis(UNSERVED_MS_MAX);
+        let patience = Duration::from_millis(inner.shared.plan.unserved_ms_max);
         let give_up = deadline.min(inner.clock.deadline(patience));
         for attempt in 0_u32.. {
             let word = inner.shared.words.get(slot);
@@ -362,10 +363,17 @@ impl Inner {
             tokio::select! {
                 biased;
                 called = call => called,
-                () = self.replaced(slot, owner) => return Attempt::Again(Cause::Moved),
+                () = self.replaced(slot, |word| word.owner() == Some(owner)) => {
+                    return Attempt::Again(Cause::Moved);
+                }
             }
         } else {
-            call.await
+            // Nor need a write wait for one that was declared down, but its outcome is known no more.
+            tokio::select! {
+                biased;
+                called = call => called,
+                () = self.lost(slot, owner) => return Attempt::InDoubt(RequestError::Stopped),
+            }
         };
         match called {
             Ok(parcel) => match wire::read_answer(slot, &parcel) {
@@ -391,18 +399,25 @@ impl Inner {
         }
     }
 
-    /// Waits until somebody else owns a slot.
-    async fn replaced(&self, slot: u16, owner: Incarnation) {
+    /// Waits until what is said of a slot's entries is so no more.
+    async fn replaced(&self, slot: u16, is_so: impl Fn(&Ownership) -> bool) {
         let mut changes = self.shared.words.changes();
         loop {
             let word = self.shared.words.get(slot);
-            if word.is_some_and(|word| word.ownership.owner() != Some(owner)) {
+            if word.is_some_and(|word| !is_so(&word.ownership)) {
                 return;
             }
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Waits until an owner has nothing of a slot any more, and is late with its answer.
+    async fn lost(&self, slot: u16, owner: Incarnation) {
+        self.replaced(slot, |word| word.in_sync.contains(&owner))
+            .await;
+        tokio::time::sleep(Duration::from_millis(LATE_MS_MAX)).await;
     }
 
     /// Waits a moment before a question is asked again: until the slot's record is another one, or longer each time.
@@ -451,7 +466,7 @@ enum Outcome {
 /// Whether an answer ends a question.
 enum Concluded {
     Yes(Result<Outcome, EntryError>),
-    Moved(super::Ownership),
+    Moved(Ownership),
     Again(Cause),
 }
 

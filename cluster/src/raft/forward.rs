@@ -12,6 +12,7 @@ use ultrakv_actors::Deadline;
 use super::control::ControlError;
 use super::handle::Consensus;
 use super::rpc::{answer, unreadable};
+use super::types::RaftId;
 use crate::NodeId;
 use crate::metadata::{ClusterId, Command, MemberJoin, MemberStart, Outcome};
 use crate::peer::{Parcel, PeerError, Refused};
@@ -21,6 +22,8 @@ use crate::wire::Kind;
 const CALL_BYTES_MAX: usize = 2 << 20;
 /// Before the leader is looked for again.
 const REST: Duration = Duration::from_millis(20);
+/// How long the answer of a leader is still waited for when another one leads, or nobody does.
+const LATE: Duration = Duration::from_millis(100);
 /// Of the time that a caller has, what the way back may take.
 const WAY_BACK_MS: u64 = 10;
 
@@ -269,7 +272,12 @@ impl Consensus {
         };
         let parcel = Parcel::new(Kind::Forward, &head, payload);
         let parcel = parcel.map_err(|_| ControlError::TooLarge)?;
-        let answer = self.callers().call(leader, parcel, deadline).await;
+        let answer = tokio::select! {
+            biased;
+            answer = self.callers().call(leader, parcel, deadline) => answer,
+            // A leader that died would be waited for until the deadline.
+            () = self.abandoned(leader) => return Err(ControlError::Unknown),
+        };
         let answer = answer.map_err(|error| match error {
             PeerError::Busy { .. } => ControlError::Busy,
             PeerError::Unreachable { .. } | PeerError::Refused { .. } => ControlError::Unavailable,
@@ -279,6 +287,19 @@ impl Consensus {
         })?;
         let reply = answer.header().map_err(|_| ControlError::Unknown)?;
         Ok((reply, answer.payload))
+    }
+
+    /// Waits until another node leads, or nobody, and the one that did is late with its answer. For ever for one that is not
+    /// known to lead now.
+    async fn abandoned(&self, leader: NodeId) {
+        let mut news = self.inner.raft.server_metrics();
+        let leads = |now: Option<RaftId>| now.is_some_and(|now| now.node == leader);
+        let is_known = leads(news.borrow().current_leader);
+        let over = news.wait_for(|server| !leads(server.current_leader));
+        if !is_known || over.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(LATE).await;
     }
 
     /// Waits a little before the next try, unless that is of no use.

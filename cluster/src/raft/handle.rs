@@ -426,6 +426,15 @@ impl Consensus {
     pub(crate) async fn confirm_leadership(&self) -> Result<u64, ControlError> {
         let term = self.leads();
         let term = term.ok_or(ControlError::NotLeader { leader: None })?;
+        tokio::select! {
+            biased;
+            confirmed = self.confirm(term) => confirmed,
+            // The library leaves a leader that is one no more without an answer until another has written over its items.
+            () = self.deposed(term) => Err(ControlError::NotLeader { leader: self.leader() }),
+        }
+    }
+
+    async fn confirm(&self, term: u64) -> Result<u64, ControlError> {
         if self.inner.settled_term.load(Ordering::SeqCst) != term {
             let (bytes, _) = EntryBuilder::new().finish();
             let nothing = Batch::new(bytes.into()).map_err(|_| ControlError::TooLarge)?;
@@ -436,6 +445,16 @@ impl Consensus {
         let confirmed = self.inner.raft.ensure_linearizable().await;
         let index = confirmed.map_err(|error| failed(&error))?;
         Ok(index.map_or(0, |index| index.index))
+    }
+
+    /// Waits until this node leads in this term no more.
+    async fn deposed(&self, term: u64) {
+        let mut news = self.inner.raft.server_metrics();
+        let leads = |state, of: u64| state == ServerState::Leader && of == term;
+        let over = news.wait_for(|server| !leads(server.state, server.vote.leader_id().term));
+        if over.await.is_err() {
+            std::future::pending::<()>().await; // It stops, and whoever asked has a deadline.
+        }
     }
 
     /// Gives no vote before this instant. Every vote that was asked for before is cast when this returns, so whoever

@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::{Grantor, GrantorTiming, TenureAnswer, TenureAsk, WAITING_MAX};
-use crate::Incarnation;
 use crate::metadata::{Command, MemberState, View};
 use crate::raft::{Consensus, micros};
+use crate::{Incarnation, NodeId};
 
 /// How often the desk looks up by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
@@ -96,12 +96,13 @@ impl Desk {
 
     /// Serves for as long as the node lives.
     pub(super) async fn run(self: Arc<Self>, consensus: Consensus) {
+        let mut former = None;
         loop {
             // A leader that is silent for a while leads on in its term, and what it proposed may still be decided: it
             // keeps its grantor.
             match consensus.leads() {
                 Some(term) => {
-                    let mut leadership = Leadership::new(consensus.clone());
+                    let mut leadership = Leadership::new(consensus.clone(), former);
                     while consensus.leads() == Some(term) {
                         leadership.step(&self).await;
                     }
@@ -109,6 +110,7 @@ impl Desk {
                 None => {
                     // Whoever asks here asks the wrong node.
                     drop(self.take());
+                    former = consensus.leader().or(former);
                     consensus.leadership_changed().await;
                 }
             }
@@ -136,10 +138,15 @@ struct Leadership {
 }
 
 impl Leadership {
-    fn new(consensus: Consensus) -> Self {
+    fn new(consensus: Consensus, former: Option<NodeId>) -> Self {
         let longest_us = micros(consensus.timing().election_max);
+        let view = consensus.view();
+        let former = former.and_then(|node| {
+            let boot = view.members().get(node)?.boot;
+            Some(Incarnation { node, boot })
+        });
         Self {
-            grantor: Grantor::new(GrantorTiming::of_election_timeout(longest_us)),
+            grantor: Grantor::new(GrantorTiming::of_election_timeout(longest_us)).after(former),
             excused: BTreeSet::new(),
             proposals: FuturesUnordered::new(),
             unsure: Vec::new(),
@@ -172,12 +179,13 @@ impl Leadership {
             });
             let since_us = last.map_or(now_us, |(since_us, _)| since_us);
             self.steady_us = Some((since_us, now_us));
-            self.judge(now_us.saturating_sub(since_us) >= self.longest_us);
+            self.judge(now_us.saturating_sub(since_us));
         }
     }
 
     /// Looks who ran out, right after a round was confirmed.
-    fn judge(&mut self, is_steady: bool) {
+    /// Rounds were confirmed without a long gap for `steady_us`.
+    fn judge(&mut self, steady_us: u64) {
         let view = self.consensus.view();
         for over in self
             .unsure
@@ -188,6 +196,7 @@ impl Leadership {
         self.grantor.forget(|life| is_alive(&view, life));
         let now_us = self.consensus.clock().boot_us();
         for life in self.grantor.overdue(alive(&view), now_us) {
+            let is_steady = steady_us >= self.grantor.steady_us_min(life);
             let Some(record) = view.members().get(life.node).filter(|_| is_steady) else {
                 continue;
             };

@@ -23,6 +23,9 @@ pub struct GrantorTiming {
     /// A node that this leadership never granted anything is overdue when it was seen alive in the state for this long.
     /// No former leader's grant lasts longer.
     pub patience_us: u64,
+    /// The same for whoever led before: it was silent for an election already, and if it lives it answers the new leader at
+    /// once.
+    pub former_us: u64,
 }
 
 impl GrantorTiming {
@@ -35,6 +38,7 @@ impl GrantorTiming {
             over_us: election_timeout_us_max,
             round_us_min: 10_000,
             patience_us: election_timeout_us_max,
+            former_us: election_timeout_us_max / 4,
         }
     }
 }
@@ -88,6 +92,8 @@ pub struct Grantor {
     /// The latest question of each node that no round has taken yet.
     waiting: BTreeMap<Incarnation, TenureAsk>,
     under_way: Option<Asked>,
+    /// The life that led before.
+    former: Option<Incarnation>,
     standings: BTreeMap<Incarnation, Standing>,
 }
 
@@ -101,7 +107,36 @@ impl Grantor {
             began_us: None,
             waiting: BTreeMap::new(),
             under_way: None,
+            former: None,
             standings: BTreeMap::new(),
+        }
+    }
+
+    /// Names the life that led before, as far as that is known: if it does not ask soon, it need not be waited for as others
+    /// are. A later life of that node is one of the others.
+    #[must_use]
+    pub const fn after(mut self, former: Option<Incarnation>) -> Self {
+        self.former = former;
+        self
+    }
+
+    /// For how long leadership must have been confirmed without a gap before a node may be called overdue: whoever could
+    /// not ask while this leader could not answer needs time to ask.
+    #[must_use]
+    pub fn steady_us_min(&self, node: Incarnation) -> u64 {
+        let was_granted = |standing: &Standing| standing.until_us.is_some();
+        if self.standings.get(&node).is_some_and(was_granted) {
+            self.timing.patience_us
+        } else {
+            self.patience_us(node)
+        }
+    }
+
+    fn patience_us(&self, node: Incarnation) -> u64 {
+        if self.former == Some(node) {
+            self.timing.former_us
+        } else {
+            self.timing.patience_us
         }
     }
 
@@ -187,10 +222,9 @@ impl Grantor {
         alive: impl IntoIterator<Item = Incarnation>,
         now_us: u64,
     ) -> Vec<Incarnation> {
-        let patience_us = self.timing.patience_us;
-        let standings = &mut self.standings;
         let is_overdue = |node: &Incarnation| {
-            let standing = standings.entry(*node);
+            let patience_us = self.patience_us(*node);
+            let standing = self.standings.entry(*node);
             let standing = standing.or_insert(Standing::first_seen(now_us));
             let over_us = standing.until_us;
             now_us >= over_us.unwrap_or(standing.since_us.saturating_add(patience_us))

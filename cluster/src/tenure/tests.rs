@@ -43,6 +43,36 @@ fn a_tenure_counts_from_when_it_was_asked_for() {
 }
 
 #[test]
+fn who_led_before_is_waited_for_less_unless_it_asks() {
+    let overdue = |grantor: &mut Grantor, at_ms: u64| {
+        grantor.overdue([node(1), node(2)], at_ms * MS);
+        let both = grantor.overdue([node(1), node(2)], (at_ms + 100) * MS);
+        (
+            both,
+            grantor.overdue([node(1), node(2)], (at_ms + 400) * MS),
+        )
+    };
+    let mut grantor = Grantor::new(timing()).after(Some(node(2)));
+    assert_eq!(grantor.steady_us_min(node(1)), 400 * MS);
+    assert_eq!(grantor.steady_us_min(node(2)), 100 * MS);
+    assert_eq!(
+        overdue(&mut grantor, 1_000),
+        (vec![node(2)], vec![node(1), node(2)])
+    );
+
+    let mut grantor = Grantor::new(timing()).after(Some(node(2)));
+    grantor.asked(Holder::new(node(2), u64::MAX).ask(0, 0));
+    let round = grantor.begin(1_000 * MS).unwrap();
+    assert_eq!(grantor.confirmed(round, |_| Some(0)).len(), 1);
+    assert_eq!(
+        grantor.steady_us_min(node(2)),
+        400 * MS,
+        "it is one of many now"
+    );
+    assert_eq!(overdue(&mut grantor, 1_000).0, []);
+}
+
+#[test]
 fn a_round_under_way_answers_no_later_question() {
     let mut grantor = Grantor::new(timing());
     let mut holder = holder();

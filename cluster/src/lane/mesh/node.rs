@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const OPEN_WITHIN: Duration = Duration::from_secs(3);
 /// A stream that has not become a session by then is ended.
 const READY_MS: u64 = 5_000;
+/// One that ends later than this after it was opened is opened again at once.
+const SETTLED_MS: u64 = 2_000;
 /// A message of the library: a report and what is around it.
 const FRAME_BYTES_MAX: u64 = 2 * 1024 * 1024;
 const _: () = assert!(
@@ -201,7 +203,14 @@ impl Actor for MeshActor {
             }
             MeshMsg::Ended { peer, session } => {
                 self.shared.lost(peer, session);
-                self.look(&myself, state);
+                // One that never stood, or hardly, waits for the next look: a peer that starts refuses some.
+                let now = self.shared.plan.clock.now();
+                let stood = |opened: &Opened| {
+                    opened.is_ready && now.0.saturating_sub(opened.since.0) > SETTLED_MS
+                };
+                if state.opened.get(&peer).is_some_and(stood) {
+                    self.look(&myself, state);
+                }
             }
         }
         Ok(())
