@@ -13,7 +13,6 @@
 
 mod balance;
 mod draft;
-mod layout;
 mod owners;
 mod quota;
 mod stage;
@@ -24,9 +23,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
-
-pub use layout::{Layout, NodeLayout};
 pub use stage::stages;
 
 use crate::NodeId;
@@ -40,8 +36,7 @@ pub type Targets = Arc<[NodeId]>;
 pub const COPIES_DEFAULT: usize = 3;
 
 /// What a node may be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     /// As much as its capacity is of the whole.
     Full,
@@ -65,7 +60,7 @@ pub struct PlanNode {
 }
 
 /// How many slots a node is to have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
     /// As owner.
     pub owned: u32,
@@ -74,7 +69,7 @@ pub struct Quota {
 }
 
 /// A slot whose targets change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotMove {
     /// The slot.
     pub slot: u16,

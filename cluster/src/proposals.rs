@@ -26,6 +26,9 @@ const CHUNK: usize = 512;
 const PROPOSE_WITHIN: Duration = Duration::from_secs(2);
 /// The time for having a batch of the directory agreed on.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
+/// How long questions that can wait are gathered: each agreement costs every node about a millisecond, however many slots
+/// it is about.
+const GATHER: Duration = Duration::from_millis(50);
 /// Between two tries while nobody leads.
 const REST: Duration = Duration::from_millis(20);
 
@@ -33,6 +36,9 @@ const REST: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub(crate) struct SlotProposals {
     waiting: Mutex<BTreeMap<u16, Command>>,
+    /// Something waits.
+    news: Notify,
+    /// Something that cannot wait does.
     due: Notify,
 }
 
@@ -45,9 +51,12 @@ impl fmt::Debug for SlotProposals {
 }
 
 impl SlotProposals {
-    fn put(&self, slot: u16, command: Command) -> bool {
+    fn put(&self, slot: u16, command: Command, can_wait: bool) -> bool {
         self.waiting.lock().insert(slot, command);
-        self.due.notify_one();
+        self.news.notify_one();
+        if !can_wait {
+            self.due.notify_one();
+        }
         true
     }
 
@@ -60,6 +69,7 @@ impl SlotProposals {
             taken.push(command);
         }
         if !waiting.is_empty() {
+            self.news.notify_one();
             self.due.notify_one();
         }
         taken
@@ -68,7 +78,9 @@ impl SlotProposals {
     /// Brings what waits to the leader, one chunk after the other.
     pub(crate) async fn run(&self, consensus: &Consensus) -> Failed {
         loop {
-            self.due.notified().await;
+            self.news.notified().await;
+            // Either way it is time.
+            let _ = tokio::time::timeout(GATHER, self.due.notified()).await;
             let commands = self.take();
             if commands.is_empty() {
                 continue;
@@ -83,8 +95,9 @@ impl SlotProposals {
 }
 
 impl Proposer for SlotProposals {
-    fn propose_slot(&self, slot: u16, proposal: Proposal) -> bool {
-        self.put(slot, Command::SlotChange(SlotChange::of(slot, &proposal)))
+    fn propose_slot(&self, slot: u16, proposal: Proposal, can_wait: bool) -> bool {
+        let change = SlotChange::of(slot, &proposal);
+        self.put(slot, Command::SlotChange(change), can_wait)
     }
 
     fn claim_slot(&self, slot: u16, epoch: Epoch, member: Incarnation) -> bool {
@@ -93,7 +106,7 @@ impl Proposer for SlotProposals {
             epoch,
             member,
         };
-        self.put(slot, Command::SlotClaim(claim))
+        self.put(slot, Command::SlotClaim(claim), false)
     }
 }
 

@@ -72,9 +72,11 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         reports,
         ..ClusterPlan::from_settings(&settings, VERSION)
     };
-    let cluster = ClusterHandle::start(plan, &node)
-        .await
-        .map_err(|error| Failure::caused("starting the cluster", &error).hint(error.hint()))?;
+    let cluster = ClusterHandle::start(plan, &node).await.map_err(|error| {
+        Failure::caused("starting the cluster", &error)
+            .code(error.code())
+            .hint(error.hint())
+    })?;
 
     let parts = GatewayParts {
         node: node.clone(),

@@ -66,6 +66,15 @@ impl Failure {
         }
     }
 
+    /// With the stable code of the error.
+    #[must_use]
+    pub(crate) fn code(mut self, code: &str) -> Self {
+        self.message = self
+            .message
+            .map(|message| format!("error[{code}]: {message}"));
+        self
+    }
+
     /// With advice.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {

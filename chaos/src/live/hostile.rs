@@ -267,8 +267,8 @@ fn hear(process: &mut Process, words: &[&str]) -> Result<String> {
         let line = log
             .lines()
             .rev()
-            .find(|line| words.iter().any(|word| line.contains(word)));
-        let line = line.map(|line| line.chars().take(160).collect::<String>());
+            .find(|line| words.iter().any(|word| line.contains(word)))
+            .map(str::to_owned);
         match (ended, line) {
             (Some(status), line) => return Ok(format!("{status}: {}", line.unwrap_or(log))),
             (None, _) if process.is_ready() => bail!("{} became ready", process.name()),

@@ -144,6 +144,11 @@ const SILENT: Promise = Promise {
     entries_worst_ms: Some(3_000),
     blocks_worst_ms: None,
 };
+/// A node is cut off. The median is promised for deaths; packets that vanish are noticed a little later.
+const CUT_OFF: Promise = Promise {
+    entries_median_ms: None,
+    ..SILENT
+};
 /// Only safety.
 const SAFETY: Promise = Promise {
     entries_median_ms: None,
@@ -253,7 +258,7 @@ pub const SCENARIOS: &[Scenario] = &[
         HOSTS,
         &[Blow::Cut(Cut::Alone(Who::Leader))],
         (2_000, 6_000),
-        SILENT,
+        CUT_OFF,
     ),
     scenario(
         "cut-owner",
@@ -261,7 +266,7 @@ pub const SCENARIOS: &[Scenario] = &[
         HOSTS,
         &[Blow::Cut(Cut::Alone(Who::Owner))],
         (2_000, 6_000),
-        SILENT,
+        CUT_OFF,
     ),
     scenario(
         "cut-one-way",

@@ -20,6 +20,7 @@ mod desk;
 mod guest;
 mod meters;
 mod note;
+mod pace;
 mod plan;
 mod store;
 mod sweep;
@@ -74,8 +75,9 @@ impl HostPlan {
 
 /// Takes what slots ask of Raft. Called within a shard's turn: it must not wait. What it gives up is asked again.
 pub trait Proposer: Send + Sync + 'static {
-    /// Asks for a change of a slot; whether there was room for the question.
-    fn propose_slot(&self, slot: u16, proposal: Proposal) -> bool;
+    /// Asks for a change of a slot; whether there was room for the question. One that can wait may be asked together with
+    /// others a little later.
+    fn propose_slot(&self, slot: u16, proposal: Proposal, can_wait: bool) -> bool;
 
     /// Asks for a slot that nobody holds, at this epoch; whether there was room for the question.
     fn claim_slot(&self, slot: u16, epoch: Epoch, member: Incarnation) -> bool;

@@ -17,12 +17,16 @@ use ultrakv_cache::{EntryBox, Now};
 use super::desk::Desk;
 use super::meters::{Meters, PROPOSALS, label};
 use super::note::{self, Note};
+use super::pace::Pace;
 use super::plan::{Wanted, wanted};
 use super::store::BoxStore;
 use super::sweep::Sweep;
 use super::words::{Roll, SlotWord};
 use super::{Shared, Tenured};
-use crate::entry::{Answer, Delay, Effect, Event, Op, Refusal, Replica, Request, Tenure, World};
+use crate::entry::{
+    Answer, Delay, Effect, Event, Message, Op, Proposal, Refusal, Replica, Request, Tenure, Why,
+    World,
+};
 use crate::{Incarnation, NodeId};
 
 /// Restless replicas ticked in one turn: a replica's tick takes about a microsecond, and each has its own next turn.
@@ -89,6 +93,7 @@ pub(super) struct Guest {
     copying: BTreeSet<u16>,
     patience: BTreeMap<u16, Patience>,
     claimed_at: BTreeMap<u16, Now>,
+    pace: Pace,
     /// What prepared entries of all slots will be charged.
     promised_bytes: u64,
     outbox: BTreeMap<NodeId, Vec<Note>>,
@@ -132,6 +137,7 @@ impl Guest {
             copying: BTreeSet::new(),
             patience: BTreeMap::new(),
             claimed_at: BTreeMap::new(),
+            pace: Pace::default(),
             promised_bytes: 0,
             outbox: BTreeMap::new(),
             sweeps: Vec::new(),
@@ -363,10 +369,26 @@ impl Guest {
             }
             Effect::Propose(proposal) => {
                 counter!(PROPOSALS, "why" => label(proposal.why)).increment(1);
+                let can_wait = self.can_wait(slot, &proposal, world.now);
                 // One that finds no room is proposed again.
-                self.shared.links.proposer.propose_slot(slot, proposal);
+                let proposer = &self.shared.links.proposer;
+                proposer.propose_slot(slot, proposal, can_wait);
             }
         }
+    }
+
+    /// Whether a change of a slot is a step of a move that is in no hurry: clients ask, and nobody waits for it.
+    fn can_wait(&self, slot: u16, proposal: &Proposal, now: Now) -> bool {
+        let is_step = match proposal.why {
+            Why::Add(_) => true,
+            // Of one that the plan wants no more; not of one that is silent.
+            Why::Remove(member) => {
+                let word = self.shared.words.get(slot);
+                word.is_some_and(|word| !word.targets.contains(&member.node))
+            }
+            Why::HandOver(_) | Why::Renew => false,
+        };
+        is_step && self.pace.is_busy(now)
     }
 
     /// Takes a question up, unless it is answered already.
@@ -405,11 +427,21 @@ impl Guest {
         } in notes
         {
             // Meant for a former life; it could not be answered anyway.
-            if to == self.me {
+            if to == self.me && !self.waits_its_turn(slot, &message, world.now) {
                 self.feed(slot, Event::Message { from, to, message }, world);
                 self.tell_newer(slot);
             }
         }
+    }
+
+    /// Whether a copy that could begin here is put off: it only changes places, and clients ask. Its joiner asks again.
+    fn waits_its_turn(&mut self, slot: u16, message: &Message, now: Now) -> bool {
+        let Message::CopyAsk { after: None, .. } = message else {
+            return false;
+        };
+        let word = self.shared.words.get(slot);
+        let is_move = word.is_some_and(|word| word.ownership.in_sync.len() >= word.targets.len());
+        is_move && !self.pace.may_begin(now)
     }
 
     /// A replica that has heard a newer word than this node has it known.
@@ -503,6 +535,7 @@ impl ShardGuest for Guest {
             }
         }
         for (slot, requests) in windows {
+            self.pace.asked(requests.len(), world.now);
             self.feed(slot, Event::Requests(requests), world);
         }
         self.step(world);

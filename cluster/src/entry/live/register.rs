@@ -220,7 +220,7 @@ impl Register {
 pub(super) struct Voice(pub(super) Arc<Register>);
 
 impl Proposer for Voice {
-    fn propose_slot(&self, slot: u16, proposal: Proposal) -> bool {
+    fn propose_slot(&self, slot: u16, proposal: Proposal, _can_wait: bool) -> bool {
         let register = Arc::clone(&self.0);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(2)).await;

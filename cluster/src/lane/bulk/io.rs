@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -20,6 +20,10 @@ const SERVER_NAME: &str = "ultrakv";
 const BACKLOG: i32 = 1024;
 /// Probes of a silent machine; the silence that is allowed is cut into as many parts.
 const PROBES: u32 = 3;
+
+/// How long, and for how many bytes, a peer that was refused is listened to.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(500);
+const LINGER_BYTES_MAX: u64 = 64 << 10;
 
 /// One connection.
 pub(super) enum Io {
@@ -69,9 +73,25 @@ pub(super) async fn accept(
         return Ok((Io::Plain(socket), None));
     };
     let acceptor = TlsAcceptor::from(identity.server_config());
-    let stream = acceptor.accept(socket).await;
-    let stream = stream.map_err(|error| error.to_string())?;
-    proven(security, TlsStream::Server(stream))
+    match acceptor.accept(socket).into_fallible().await {
+        Ok(stream) => proven(security, TlsStream::Server(stream)),
+        Err((error, socket)) => {
+            linger(socket).await;
+            Err(error.to_string())
+        }
+    }
+}
+
+/// Lets the peer hear why it was refused: a socket that is closed with bytes unread resets the connection, and what was
+/// said last is lost.
+async fn linger(mut socket: TcpStream) {
+    let unread = async {
+        socket.shutdown().await?;
+        let mut unread = (&mut socket).take(LINGER_BYTES_MAX);
+        tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+    };
+    // Either way there is nothing left to say.
+    let _ = tokio::time::timeout(LINGER, unread).await;
 }
 
 fn proven(

@@ -150,7 +150,7 @@ fn states_of_members_say_what_they_may_be_given() {
 }
 
 #[test]
-fn the_layout_tells_quotas_and_what_is_under_way() {
+fn what_is_under_way_is_counted() {
     let mut state = state(2);
     let shard = Incarnation {
         node: NodeId::from_u128(1),
@@ -183,25 +183,13 @@ fn the_layout_tells_quotas_and_what_is_under_way() {
     assert!(propose(&mut state, &claims) >= 8, "1 024 commands an entry");
 
     let view = state.view();
-    let layout = Layout::of(view.slots(), &nodes, 2);
     let half = u32::from(SLOT_COUNT / 2);
-    assert_eq!((layout.unsettled, layout.ownerless), (2 * half, half));
-    let quota = Quota {
-        owned: half,
-        following: half,
-    };
-    assert!(layout.nodes.iter().all(|node| node.quota == quota));
-    let [one, two] = &*layout.nodes else {
-        panic!("two nodes");
-    };
-    assert_eq!((one.slots.owned, one.slots.arriving), (half, half));
-    assert_eq!((two.slots.owned, two.slots.arriving), (0, 2 * half));
-    // One that is no member any more still shows with what it has.
-    let alone = Layout::of(view.slots(), &nodes[1..], 2);
-    assert_eq!(alone.nodes.len(), 2);
     assert_eq!(
-        (alone.nodes[0].share, alone.nodes[0].quota),
-        (None, Quota::default())
+        (view.slots().unsettled(), view.slots().ownerless()),
+        (2 * half, half)
     );
-    assert_eq!(alone.nodes[1].quota.owned, 2 * half);
+    let counts = view.slots().counts();
+    let [one, two] = [1, 2].map(|id| counts[&NodeId::from_u128(id)]);
+    assert_eq!((one.owned, one.arriving), (half, half));
+    assert_eq!((two.owned, two.arriving), (0, 2 * half));
 }
