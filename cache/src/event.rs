@@ -67,6 +67,8 @@ pub struct ReserveBlock {
     pub run: BlockKey,
     /// The block before it in its chain. Only the declared parent is ever taken for one.
     pub parent: Option<BlockKey>,
+    /// Blocks before it in its chain, as far as its writer knows; 0 when it does not. A parent that is here knows better.
+    pub depth: u32,
     /// The arena its pages come from.
     pub arena: ArenaId,
     /// Its header; `payload_bytes` decides the pages.
@@ -137,6 +139,14 @@ pub enum Event {
     Touch {
         /// Blocks used.
         keys: Vec<BlockKey>,
+    },
+    /// The deepest of these blocks is expected to be used again in about this time: a tool runs, a step of a plan follows. A
+    /// hint, never a promise.
+    Expect {
+        /// Blocks meant.
+        keys: Vec<BlockKey>,
+        /// Milliseconds from the event.
+        ms: u64,
     },
     /// Change the pins of blocks. Answered by `Pinned`.
     Pin {

@@ -60,7 +60,7 @@
 //! let mut shard = Shard::new(ShardConfig::new(Budget::of_bytes(1 << 20)));
 //! let mut effects = Vec::new();
 //! let block = Box::new(ReserveBlock {
-//!     key, run: key, parent: None, arena: ArenaId(0), header, retain: Retain::default(), term: Term::Held,
+//!     key, run: key, parent: None, depth: 0, arena: ArenaId(0), header, retain: Retain::default(), term: Term::Held,
 //! });
 //! shard.handle(Event::Reserve { ticket: Ticket(1), block }, Now(0), &mut effects);
 //! let Some(Effect::Reserved { reservation, extents, .. }) = effects.pop() else { unreachable!() };
@@ -110,6 +110,8 @@ pub use key::{
     PLACEMENT_RUN_BLOCKS, ParseKeyError, SLOT_COUNT, entry_slot, opaque_key,
 };
 pub use layout::{BlockKind, BlockLayout, Dtype, LAYOUT_VERSION};
-pub use policy::{Lfu, Lru, Policy, Rank};
-pub use shard::{BLOCKS_MAX, EntryTable, PolicyKind, Shard, ShardConfig, ShardStats};
+pub use policy::{
+    Explanation, Facts, Lfuda, Lru, Newcomer, Policy, PolicyKind, Rank, Setup, Recipe,
+};
+pub use shard::{BLOCKS_MAX, EntryTable, Shard, ShardConfig, ShardStats};
 pub use time::Now;

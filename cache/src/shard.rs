@@ -22,7 +22,7 @@ use crate::event::{Event, Pin, Term};
 use crate::forest::{BlockId, Forest};
 use crate::key::BlockKey;
 use crate::lease::{Holding, Leases};
-use crate::policy::{AnyPolicy, Lfu, Lru, Rank};
+use crate::policy::{Explanation, Policy, PolicyKind, Rank, Setup};
 use crate::record::BlockTable;
 use crate::region::Regions;
 use crate::reservation::Reservations;
@@ -46,16 +46,6 @@ const EXPIRE_STEP: u32 = 4_096;
 /// Blocks looked at for their age by one tick: 16 384 records are 700 KiB, well under a millisecond.
 const SWEEP_STEP: u32 = 16_384;
 
-/// Which block goes first when room is needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PolicyKind {
-    /// Least recently used.
-    #[default]
-    Lru,
-    /// Least frequently used, with ageing.
-    Lfu,
-}
-
 /// How a shard is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
@@ -69,6 +59,8 @@ pub struct ShardConfig {
     pub arenas_max: u16,
     /// Eviction order.
     pub policy: PolicyKind,
+    /// What the policy is made with.
+    pub policy_setup: Setup,
     /// Longest `Timed` term of a lease or reservation.
     pub lease_ms_max: u32,
     /// Leased blocks at most, counted once a claim.
@@ -87,7 +79,8 @@ impl ShardConfig {
             page_bytes: 64 << 10,
             arena_bytes: budget.bytes_max,
             arenas_max: 4_096,
-            policy: PolicyKind::Lru,
+            policy: PolicyKind::LRU,
+            policy_setup: Setup { seed: 0 },
             lease_ms_max: 60_000,
             leases_max: 1 << 20,
             reservations_max: 4_096,
@@ -144,7 +137,7 @@ pub struct Shard {
     /// The latest instant seen; time handed in never takes the shard back.
     now: Now,
     forest: Forest,
-    policy: AnyPolicy,
+    policy: Box<dyn Policy>,
     table: BlockTable,
     regions: Regions,
     leases: Leases,
@@ -188,10 +181,7 @@ impl Shard {
             usage: Usage::default(),
             now: Now::default(),
             forest: Forest::new(),
-            policy: match config.policy {
-                PolicyKind::Lru => AnyPolicy::Lru(Lru::new()),
-                PolicyKind::Lfu => AnyPolicy::Lfu(Lfu::new()),
-            },
+            policy: config.policy.make(&config.policy_setup),
             table: BlockTable::default(),
             regions: Regions::default(),
             leases: Leases::default(),
@@ -222,6 +212,7 @@ impl Shard {
                 chain,
                 lease,
             } => {
+                self.policy.begin(self.now);
                 effects.push(self.match_chain(ticket, &chain, lease));
             }
             Event::Get {
@@ -230,6 +221,7 @@ impl Shard {
                 leading_only,
                 term,
             } => {
+                self.policy.begin(self.now);
                 let blocks = self.lend(&keys, leading_only, term);
                 effects.push(Effect::Lent { ticket, blocks });
             }
@@ -240,7 +232,11 @@ impl Shard {
             } => effects.push(self.commit(ticket, reservation)),
             Event::Abort { reservation } => self.abort(reservation),
             Event::Release { lease } => self.release(lease),
-            Event::Touch { keys } => self.touch(&keys),
+            Event::Touch { keys } => {
+                self.policy.begin(self.now);
+                self.touch(&keys);
+            }
+            Event::Expect { keys, ms } => self.expect_use(&keys, ms),
             Event::Pin { ticket, keys, pin } => {
                 let outcomes = keys.iter().map(|key| self.pin(key, pin)).collect();
                 effects.push(Effect::Pinned { ticket, outcomes });
@@ -266,6 +262,12 @@ impl Shard {
             }
         }
         self.settle(is_tick, effects);
+    }
+
+    /// Why a block stands where it stands in the order of eviction, if it is here.
+    pub fn explain(&self, key: &BlockKey) -> Option<Explanation> {
+        let id = self.find_live(key)?;
+        Some(self.policy.explain(&self.forest, id))
     }
 
     /// Counters and gauges.

@@ -102,6 +102,7 @@ fn store(shard: &mut Shard, key: BlockKey, parent: Option<BlockKey>) {
         key,
         run: key,
         parent,
+        depth: 0,
         arena: ArenaId(0),
         header,
         retain: Retain::default(),
@@ -165,16 +166,16 @@ fn measure(policy: PolicyKind, shape: Shape, blocks: usize) -> Measured {
 
 #[test]
 fn a_block_costs_at_most_128_bytes() {
-    measure(PolicyKind::Lru, Shape::Single, 1);
+    measure(PolicyKind::LRU, Shape::Single, 1);
     let cases = [
-        (PolicyKind::Lru, Shape::Conversations(64)),
-        (PolicyKind::Lru, Shape::Runs),
-        (PolicyKind::Lru, Shape::Single),
-        (PolicyKind::Lru, Shape::Pairs),
-        (PolicyKind::Lru, Shape::Bereft),
-        (PolicyKind::Lfu, Shape::Conversations(8)),
-        (PolicyKind::Lfu, Shape::Pairs),
-        (PolicyKind::Lfu, Shape::Bereft),
+        (PolicyKind::LRU, Shape::Conversations(64)),
+        (PolicyKind::LRU, Shape::Runs),
+        (PolicyKind::LRU, Shape::Single),
+        (PolicyKind::LRU, Shape::Pairs),
+        (PolicyKind::LRU, Shape::Bereft),
+        (PolicyKind::LFUDA, Shape::Conversations(8)),
+        (PolicyKind::LFUDA, Shape::Pairs),
+        (PolicyKind::LFUDA, Shape::Bereft),
     ];
     for (policy, shape) in cases {
         let measured = measure(policy, shape, BLOCKS);

@@ -100,6 +100,7 @@ impl CacheHandle {
             key: put.address.key,
             run: put.address.run,
             parent: put.parent,
+            depth: 0,
             arena: domain.arena,
             header: put.header,
             retain: Retain {

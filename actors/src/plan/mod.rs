@@ -126,7 +126,7 @@ impl NodePlan {
         Self {
             budget,
             page_bytes,
-            policy: PolicyKind::Lru,
+            policy: PolicyKind::LRU,
             devices: devices.collect(),
             gate: GateLimits::default(),
             lease_ms_max: LEASE_MS_MAX,
@@ -159,8 +159,8 @@ impl NodePlan {
             Devices::Auto => auto_shards(settings, block_bytes),
         };
         let policy = match settings.strategy.policy() {
-            ultrakv_config::Policy::Lru => PolicyKind::Lru,
-            ultrakv_config::Policy::Lfu => PolicyKind::Lfu,
+            ultrakv_config::Policy::Lru => PolicyKind::LRU,
+            ultrakv_config::Policy::Lfu => PolicyKind::LFUDA,
         };
         Self {
             policy,

@@ -10,10 +10,17 @@
 //! the list, which is where its new last use belongs. Only when the child stood in no list, or in the other rank's, is
 //! there no such place, and then a bounded search finds one; see [`PLACE_STEPS_MAX`].
 
-use crate::forest::BlockId;
+use crate::forest::{BlockId, Forest};
 use crate::policy::links::{END, Linked, Links, List};
-use crate::policy::{Policy, Rank};
+use crate::policy::{Explanation, Facts, Policy, Rank, Recipe, as_f64};
 use crate::slab::Slab;
+
+pub(super) static RECIPE: Recipe = Recipe {
+    name: "lru",
+    summary: "Least recently used leaf first.",
+    source: "Belady 1966; leaves first as in SGLang's radix cache, 2024",
+    make: |_| Box::new(Lru::new()),
+};
 
 /// How far from the end of the list the place of a last use is searched when the usual shortcut is missing: a child that went
 /// while leased, or that had a soft pin and its parent none. Beyond it the place is approximate.
@@ -211,13 +218,13 @@ impl Lru {
 }
 
 impl Policy for Lru {
-    fn admit(&mut self, id: BlockId) {
+    fn admit(&mut self, _forest: &Forest, id: BlockId, _facts: &Facts) {
         self.records.reach(id.0);
         self.records[id.0] = Record::default();
         self.renew(id.0);
     }
 
-    fn touch(&mut self, id: BlockId) {
+    fn touch(&mut self, _forest: &Forest, id: BlockId) {
         if self.records[id.0].place() == Place::Suspended {
             self.records[id.0].set_used(self.clock);
             self.clock += 1;
@@ -238,7 +245,7 @@ impl Policy for Lru {
         self.renew(id.0);
     }
 
-    fn forget(&mut self, id: BlockId, heir: Option<BlockId>) {
+    fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
             self.inherit(id.0, heir.0);
         }
@@ -246,23 +253,33 @@ impl Policy for Lru {
         self.records[id.0] = Record::default();
     }
 
-    fn evict(&mut self, id: BlockId, heir: Option<BlockId>) {
-        self.forget(id, heir);
+    fn evict(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {
+        self.forget(forest, id, heir);
     }
 
-    fn victim(&mut self, is_leaf: impl Fn(BlockId) -> bool) -> Option<BlockId> {
+    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
         for rank in [Rank::Normal, Rank::Last] {
             loop {
                 let coldest = self.list(rank).coldest;
                 if coldest == END {
                     break;
                 }
-                if is_leaf(BlockId(coldest)) {
+                if forest.is_leaf(BlockId(coldest)) {
                     return Some(BlockId(coldest));
                 }
                 self.unlist(coldest);
             }
         }
         None
+    }
+
+    fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
+        let record = self.records[id.0];
+        Explanation {
+            class: format!("{:?}", record.rank()).to_lowercase(),
+            score: as_f64(record.used()),
+            because: vec![("uses of others since", as_f64(self.clock - 1 - record.used()))],
+            can_go: forest.is_leaf(id) && record.place() != Place::Suspended,
+        }
     }
 }

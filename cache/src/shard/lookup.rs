@@ -7,7 +7,6 @@ use crate::event::{LeaseId, Term, Ticket};
 use crate::forest::BlockId;
 use crate::key::BlockKey;
 use crate::lease::{Claim, Claims, Holding};
-use crate::policy::Policy;
 use crate::record::LEASES_A_BLOCK_MAX;
 use crate::shard::{count, rank_of};
 
@@ -22,7 +21,7 @@ impl Shard {
         self.counted.lookups += count(chain.len());
         self.counted.hits += count(blocks);
         if let Some(deepest) = deepest {
-            self.policy.touch(deepest);
+            self.policy.touch(&self.forest, deepest);
         }
         let matched = chain.get(..blocks).unwrap_or_default();
         let lease = term
@@ -100,6 +99,13 @@ impl Shard {
         uses.end(self);
     }
 
+    /// Passes a hint on for the last of these blocks that is here; what is above it then stays anyway.
+    pub(super) fn expect_use(&mut self, keys: &[BlockKey], ms: u64) {
+        if let Some(id) = keys.iter().rev().find_map(|key| self.find_live(key)) {
+            self.policy.expect_use(id, self.now, ms);
+        }
+    }
+
     pub(super) fn release(&mut self, lease: LeaseId) {
         if let Some(claims) = self.leases.close(lease) {
             claims
@@ -167,13 +173,13 @@ impl Uses {
         if let Some(latest) = self.latest.replace(id)
             && shard.forest.parent(id) != Some(latest)
         {
-            shard.policy.touch(latest);
+            shard.policy.touch(&shard.forest, latest);
         }
     }
 
     fn end(self, shard: &mut Shard) {
         if let Some(latest) = self.latest {
-            shard.policy.touch(latest);
+            shard.policy.touch(&shard.forest, latest);
         }
     }
 }

@@ -3,13 +3,15 @@
 
 use super::{Remains, Shard};
 use crate::arena::Extents;
-use crate::effect::Effect;
+use crate::effect::{Effect, PutRefusal};
 use crate::entry::EntryId;
 use crate::event::{Pin, Ticket};
 use crate::forest::BlockId;
 use crate::lease::Holding;
-use crate::policy::Policy;
+use crate::policy::{Newcomer, victim_sparing};
+use crate::policy::Rank;
 use crate::shard::rank_of;
+use crate::shard::store::Denied;
 use crate::time::Now;
 
 /// What something new takes.
@@ -36,42 +38,48 @@ impl Shard {
                 <= self.budget.blocks_max
     }
 
-    /// Evicts until `need` fits: blocks first, then cached entries. `spared` is not evicted: it is the parent of what comes.
-    pub(super) fn make_room(&mut self, need: &Need, spared: Option<BlockId>) -> bool {
+    /// Evicts until `need` fits: blocks first, as long as the newcomer is worth more than they are, then cached entries.
+    /// A pinned one always is, and the newcomer's parent is not evicted.
+    pub(super) fn make_room(
+        &mut self,
+        need: &Need,
+        newcomer: &Newcomer<'_>,
+        is_pinned: bool,
+    ) -> Result<(), Denied> {
         while !self.fits(need) {
-            if self.evict_block(spared).is_some() {
+            if let Some(victim) = self.victim(newcomer.parent) {
+                if !is_pinned && !self.policy.admits(&self.forest, newcomer, victim) {
+                    return Err(Denied::NotAdmitted);
+                }
+                self.evict_victim(victim);
                 continue;
             }
             let lacks_bytes = self.usage.bytes.saturating_add(need.bytes) > self.budget.bytes_max;
             if !lacks_bytes || self.evict_entry(None).is_none() {
-                return false;
+                return Err(Denied::Refused(PutRefusal::NoRoom));
             }
         }
-        true
+        Ok(())
     }
 
     /// Evicts the next victim; answers its bytes and tokens.
     pub(super) fn evict_block(&mut self, spared: Option<BlockId>) -> Option<(u64, u64)> {
         let id = self.victim(spared)?;
+        Some(self.evict_victim(id))
+    }
+
+    fn evict_victim(&mut self, id: BlockId) -> (u64, u64) {
         let (bytes, tokens) = (self.usage.bytes, self.usage.tokens);
         self.drop_block(id, true);
         self.counted.evicted += 1;
-        Some((bytes - self.usage.bytes, tokens - self.usage.tokens))
+        (bytes - self.usage.bytes, tokens - self.usage.tokens)
     }
 
-    /// The block to go next, other than `spared`. It stands aside for this one search: were it just passed over, the coldest
-    /// leaf could never be continued in a full shard, though others could go.
+    /// The block to go next, other than `spared`.
     fn victim(&mut self, spared: Option<BlockId>) -> Option<BlockId> {
-        let forest = &self.forest;
-        let coldest = self.policy.victim(|id| forest.is_leaf(id))?;
-        if Some(coldest) != spared {
-            return Some(coldest);
-        }
-        self.policy.suspend(coldest);
-        let other = self.policy.victim(|id| forest.is_leaf(id));
-        let rank = rank_of(self.table.records[coldest.0].pin());
-        self.policy.resume(coldest, rank);
-        other
+        let pin = spared.map(|id| self.table.records[id.0].pin());
+        let rank = || pin.map_or(Rank::Normal, rank_of);
+        victim_sparing(self.policy.as_mut(), &self.forest, spared, rank)
     }
 
     /// Evicts the cached entry least recently used; answers its bytes.
@@ -128,9 +136,9 @@ impl Shard {
             self.changes.push(Effect::Vanished { key, slot });
         }
         if is_evicted {
-            self.policy.evict(id, heir);
+            self.policy.evict(&self.forest, id, heir);
         } else {
-            self.policy.forget(id, heir);
+            self.policy.forget(&self.forest, id, heir);
         }
         self.forest.remove(id);
         self.table.clear(id);

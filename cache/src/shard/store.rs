@@ -5,7 +5,7 @@ use crate::effect::{Effect, PutRefusal};
 use crate::event::{ArenaId, Pin, ReservationId, ReserveBlock, Ticket};
 use crate::forest::{BlockId, Inserted};
 use crate::key::BlockKey;
-use crate::policy::{Policy, Rank};
+use crate::policy::{Facts, Newcomer, Rank, price};
 use crate::record::{NEVER, NewRecord, PAYLOAD_BYTES_MAX};
 use crate::reservation::Reservation;
 use crate::shard::room::Need;
@@ -16,7 +16,7 @@ use crate::time::Now;
 const REGION_VICTIMS_MAX: u32 = 256;
 
 /// Why a block gets no pages.
-enum Denied {
+pub(super) enum Denied {
     NotAdmitted,
     Refused(PutRefusal),
 }
@@ -69,10 +69,13 @@ impl Shard {
         }
         let arena = self.region_for(block.arena, effects)?;
         let parent = block.parent.and_then(|parent| self.forest.find(&parent));
-        let has_room = self.make_room(&need, parent) && self.make_region_room(arena, pages, parent);
-        if !has_room {
+        let is_pinned = block.retain.pin != Pin::None;
+        let room = self
+            .make_room(&need, &self.newcomer(&block, parent), is_pinned)
+            .and_then(|()| self.make_region_room(arena, pages, parent));
+        if let Err(denied) = room {
             self.retired.push(arena); // To be closed if it was opened for nothing.
-            return Err(PutRefusal::NoRoom.into());
+            return Err(denied);
         }
         let extents = self
             .regions
@@ -93,6 +96,28 @@ impl Shard {
             until,
         };
         Ok((self.reservations.open(reservation), extents))
+    }
+
+    /// The block as its policy sees it before it is stored.
+    fn newcomer<'a>(&self, block: &'a ReserveBlock, parent: Option<BlockId>) -> Newcomer<'a> {
+        Newcomer {
+            key: &block.key,
+            parent,
+            is_orphan: block.parent.is_some() && parent.is_none() && block.run != block.key,
+            facts: self.facts(block, parent),
+        }
+    }
+
+    /// What a block takes and saves.
+    fn facts(&self, block: &ReserveBlock, parent: Option<BlockId>) -> Facts {
+        let ReserveBlock { header, depth, .. } = block;
+        let depth = parent.map_or(*depth, |id| self.table.records[id.0].depth.saturating_add(1));
+        let tokens_before = u64::from(depth) * u64::from(header.tokens);
+        Facts {
+            bytes: self.pages(header.payload_bytes) * u64::from(self.config.page_bytes),
+            depth,
+            cost: price::recompute_cost(header.tokens, tokens_before),
+        }
     }
 
     /// What a block takes, when an empty shard could hold it.
@@ -134,13 +159,18 @@ impl Shard {
     }
 
     /// A region is normally as large as the budget, so that what fits the one fits the other; a smaller one is full first.
-    fn make_region_room(&mut self, arena: u16, pages: u32, spared: Option<BlockId>) -> bool {
+    fn make_region_room(
+        &mut self,
+        arena: u16,
+        pages: u32,
+        spared: Option<BlockId>,
+    ) -> Result<(), Denied> {
         while self.regions[arena].arena.free_pages() < pages {
             if self.evict_block(spared).is_none() {
-                return false;
+                return Err(PutRefusal::NoRoom.into());
             }
         }
-        true
+        Ok(())
     }
 
     /// The slot of an arena that takes blocks; opens it, and closes an idle one when there are too many.
@@ -228,12 +258,14 @@ impl Shard {
         let parent_end = parent.map_or(Now(u64::MAX), |id| self.table.records[id.0].expires());
         let expires = own_end.min(parent_end);
         let parent_key = parent.map(|id| *self.forest.key(id));
+        let facts = self.facts(block, parent);
         let (Inserted::New(id) | Inserted::Known(id)) =
             self.forest.insert(&block.key, parent_key.as_ref());
         let new = NewRecord {
             header: &block.header,
             extents,
             arena: *arena,
+            depth: facts.depth,
             pin: block.retain.pin,
             expires: (expires < NEVER).then_some(expires),
             slot: block.run.slot(),
@@ -241,7 +273,7 @@ impl Shard {
         };
         self.table.put(id, &new);
         self.timed_blocks += u64::from(new.expires.is_some());
-        self.policy.admit(id);
+        self.policy.admit(&self.forest, id, &facts);
         match block.retain.pin {
             Pin::None => {}
             Pin::Soft => self.policy.resume(id, Rank::Last),
@@ -254,7 +286,7 @@ impl Shard {
 
     /// A block that is there already was stored again: a use, and a chance to link it to a parent that came late.
     fn store_again(&mut self, id: BlockId, block: &ReserveBlock) {
-        self.policy.touch(id);
+        self.policy.touch(&self.forest, id);
         let record = &self.table.records[id.0];
         if let Some(parent) = self.parent_for(block.parent.as_ref(), record.arena, record.expires())
         {

@@ -81,6 +81,7 @@ impl Walk {
             key,
             run: key,
             parent: None,
+            depth: 0,
             arena: ARENA,
             header: header(&key, 16, pages * page_bytes - 1),
             retain: Retain::default(),

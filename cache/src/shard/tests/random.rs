@@ -328,8 +328,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn any_events_keep_every_promise(steps in steps(), is_lfu in any::<bool>()) {
-        let policy = if is_lfu { PolicyKind::Lfu } else { PolicyKind::Lru };
+    fn any_events_keep_every_promise(steps in steps(), pick in any::<usize>()) {
+        let kinds: Vec<PolicyKind> = PolicyKind::all().collect();
+        let policy = kinds[pick % kinds.len()];
         let play = || {
             let mut player = Player::new(policy);
             steps.iter().for_each(|step| player.play(step));

@@ -45,6 +45,7 @@ impl Player {
                     key: key(of),
                     run: super::run_of(of),
                     parent,
+                    depth: 0,
                     arena,
                     header,
                     retain,

@@ -162,6 +162,7 @@ impl Player {
             key: key(of),
             run: super::run_of(of),
             parent,
+            depth: 0,
             arena,
             header: header_of(of),
             retain,

@@ -19,10 +19,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::forest::BlockId;
+use crate::forest::{BlockId, Forest};
 use crate::policy::links::{Linked, Links, List};
-use crate::policy::{Policy, Rank};
+use crate::policy::{Explanation, Facts, Policy, Rank, Recipe, as_f64};
 use crate::slab::Slab;
+
+pub(super) static RECIPE: Recipe = Recipe {
+    name: "lfuda",
+    summary: "Least frequently used leaf first, with dynamic ageing.",
+    source: "Arlitt, Cherkasova, Dilley, Friedrich, Jin, 1999",
+    make: |_| Box::new(Lfuda::new()),
+};
 
 const LISTED: u64 = 1 << 63;
 const SUSPENDED: u64 = 1 << 62;
@@ -97,13 +104,13 @@ impl Record {
 
 /// Least frequently used first, with ageing.
 #[derive(Debug, Default)]
-pub struct Lfu {
+pub struct Lfuda {
     records: Slab<Record>,
     by_merit: [BTreeMap<u64, List>; 2],
     age: u64,
 }
 
-impl Lfu {
+impl Lfuda {
     /// A policy that knows no block yet.
     pub fn new() -> Self {
         Self::default()
@@ -148,14 +155,14 @@ impl Lfu {
     }
 }
 
-impl Policy for Lfu {
-    fn admit(&mut self, id: BlockId) {
+impl Policy for Lfuda {
+    fn admit(&mut self, _forest: &Forest, id: BlockId, _facts: &Facts) {
         self.records.reach(id.0);
         self.records[id.0] = Record::default();
         self.revalue(id.0, self.age, 0);
     }
 
-    fn touch(&mut self, id: BlockId) {
+    fn touch(&mut self, _forest: &Forest, id: BlockId) {
         self.revalue(id.0, self.age, self.records[id.0].uses() + 1);
     }
 
@@ -172,7 +179,7 @@ impl Policy for Lfu {
         self.list(id.0);
     }
 
-    fn forget(&mut self, id: BlockId, heir: Option<BlockId>) {
+    fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
             let (from, to) = (self.records[id.0], self.records[heir.0]);
             self.revalue(heir.0, from.age().max(to.age()), from.uses() + to.uses());
@@ -181,21 +188,31 @@ impl Policy for Lfu {
         self.records[id.0] = Record::default();
     }
 
-    fn evict(&mut self, id: BlockId, heir: Option<BlockId>) {
+    fn evict(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         self.age = self.age.max(self.records[id.0].merit());
-        self.forget(id, heir);
+        self.forget(forest, id, heir);
     }
 
-    fn victim(&mut self, is_leaf: impl Fn(BlockId) -> bool) -> Option<BlockId> {
+    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
         for rank in 0..self.by_merit.len() {
             while let Some(list) = self.by_merit[rank].first_entry() {
                 let coldest = list.get().coldest;
-                if is_leaf(BlockId(coldest)) {
+                if forest.is_leaf(BlockId(coldest)) {
                     return Some(BlockId(coldest));
                 }
                 self.unlist(coldest);
             }
         }
         None
+    }
+
+    fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
+        let record = self.records[id.0];
+        Explanation {
+            class: if record.has(LAST) { "last" } else { "normal" }.into(),
+            score: as_f64(record.merit()),
+            because: vec![("uses", as_f64(record.uses())), ("age at the last", as_f64(record.age()))],
+            can_go: forest.is_leaf(id) && !record.has(SUSPENDED),
+        }
     }
 }

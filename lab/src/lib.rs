@@ -1,0 +1,20 @@
+//! The trace lab of UltraKV: what would each policy have kept, on this trace, with that much room?
+//!
+//! It drives the forest and the policies that a shard drives, through the calls that a shard makes; there is no second
+//! implementation of anything. Blocks have no bytes here: only who stays is simulated.
+//!
+//! # Map
+//! | Module | Responsible for |
+//! |---|---|
+//! | [`trace`] | requests as chains of blocks, and the formats they are read from |
+//! | [`generate`] | traces made from a seed: chats, agents, templates, documents, phases, scans |
+//! | [`cache`] | one forest and one policy under a capacity, fed request by request |
+//! | [`optimum`] | what a policy that knows the future keeps |
+//! | [`replay`] | every policy at every capacity, and what that saved |
+//! | [`report`] | the figures as a table, as JSON and as a picture |
+
+pub mod cache;
+pub mod generate;
+pub mod optimum;
+pub mod replay;
+pub mod trace;
