@@ -196,6 +196,11 @@ impl Forest {
         self.vertices[id.0].children() == 0
     }
 
+    /// Present blocks that are linked to `id` as their parent.
+    pub fn children(&self, id: BlockId) -> u32 {
+        self.vertices[id.0].children()
+    }
+
     /// Whether nothing is proven through `id`, so that removing it while it has children shortens no proof.
     pub fn is_severed(&self, id: BlockId) -> bool {
         let vertex = &self.vertices[id.0];

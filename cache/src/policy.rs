@@ -26,6 +26,8 @@ use crate::forest::{BlockId, Forest};
 use crate::key::BlockKey;
 use crate::time::Now;
 
+mod adaptive;
+mod chance;
 pub mod explain;
 mod ghosts;
 mod lfuda;
@@ -34,6 +36,7 @@ mod lru;
 pub mod price;
 mod registry;
 
+pub use adaptive::Adaptive;
 pub use explain::Explanation;
 pub use lfuda::Lfuda;
 pub use lru::Lru;

@@ -131,6 +131,7 @@ pub fn generate(mix: Mix, seed: u64, requests: usize) -> Trace {
             waiting.insert((at_ms + after_ms, number), session);
         }
     }
+    trace.keep_used();
     trace
 }
 

@@ -45,6 +45,20 @@ impl Trace {
         number
     }
 
+    /// Leaves out blocks that no request names, and numbers the others by their first use.
+    pub(crate) fn keep_used(&mut self) {
+        let old = std::mem::take(&mut self.keys);
+        let mut numbers: Vec<Option<u32>> = vec![None; old.len()];
+        let mut requests = std::mem::take(&mut self.requests);
+        for block in requests.iter_mut().flat_map(|request| &mut request.blocks) {
+            let slot = usize::try_from(*block).ok().and_then(|block| numbers.get_mut(block));
+            if let Some(slot) = slot {
+                *block = *slot.get_or_insert_with(|| self.add_block());
+            }
+        }
+        self.requests = requests;
+    }
+
     /// Different blocks.
     pub const fn unique_blocks(&self) -> usize {
         self.keys.len()

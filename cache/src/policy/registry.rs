@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::{Policy, lfuda, lru};
+use crate::policy::{Policy, adaptive, lfuda, lru};
 
 /// What a policy is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl fmt::Debug for Recipe {
 }
 
 /// Every policy of the house. A new one needs its line here and nothing else anywhere.
-static RECIPES: &[&Recipe] = &[&lru::RECIPE, &lfuda::RECIPE];
+static RECIPES: &[&Recipe] = &[&lru::RECIPE, &lfuda::RECIPE, &adaptive::RECIPE];
 
 /// Which policy a shard runs: one of the house, or one that another crate describes.
 #[derive(Clone, Copy)]

@@ -1,0 +1,358 @@
+//! Responsible for the adaptive policy, "prefix Gittins": each block is kept for the cost it is expected to save for each
+//! byte and request from now on. It must never know keys' owners, pages or clocks.
+//!
+//! # Source
+//! Ours, from parts that are others': see `curve` for the index and the estimates, Jaleel-like sampling of candidates from
+//! Psounis, Prabhakar, "A randomized web-cache replacement scheme", 2001, and Waldspurger, Saemundsson, Ahmad, Park, "Cache
+//! modeling and optimization using miniature simulations", ATC 2017.
+//!
+//! # How
+//! 1. A block's *class* is what is cheap to know of it: how often it was used, how deep it lies, how many children it ever
+//!    had, which visit to its path stored it.
+//! 2. For each class, lives are counted by their length in requests: from a use to the next, or until they are lost from
+//!    sight. Blocks that are gone are watched on as ghosts, so what is evicted does not bias what is learned.
+//! 3. The *index* of a class at an age is the best ratio of the chance of a use to the time waited for it.
+//! 4. Score = index × cost of computing the block again ÷ bytes it takes as it is stored.
+//! 5. A victim is the lowest score among some leaves drawn by chance and the newest; of equal ones the deepest. A newcomer
+//!    whose score is lower still is not stored at all.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "every id is reached when it is admitted; lists of leaves are two"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::forest::{BlockId, Forest};
+use crate::policy::adaptive::curve::Curves;
+use crate::policy::adaptive::leaves::Leaves;
+use crate::policy::adaptive::record::{
+    CLASSES, EXPECTED, LAST, LEAF, Life, NOWHERE, PRESENT, Record, SUSPENDED,
+};
+use crate::policy::chance::Chance;
+use crate::policy::ghosts::{Ghosts, hash_of};
+use crate::policy::price::as_f32;
+use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, Setup, as_f64};
+use crate::slab::Slab;
+use crate::time::Now;
+
+mod curve;
+mod leaves;
+mod record;
+
+pub(super) static RECIPE: Recipe = Recipe {
+    name: "adaptive",
+    summary: "Least expected saving for each byte first, learned from the traffic.",
+    source: "prefix Gittins: ours, after Gittins 1979, LHD 2018 and miniature simulations 2017",
+    make: |setup| Box::new(Adaptive::new(setup)),
+};
+
+/// Leaves drawn for one victim.
+const DRAWN: u32 = 32;
+
+/// Ghosts kept for each block present.
+const GHOSTS_A_BLOCK: usize = 5;
+
+/// Ghosts kept however few blocks are present.
+const GHOSTS_MIN: usize = 1_024;
+
+/// Requests between two estimates.
+const REBUILD_EVERY: u32 = 128;
+
+/// Lives that go on are counted from a sample of this many at each estimate.
+const ALIVE_SAMPLE: u32 = 2_000;
+
+/// What an observation still counts after [`REBUILD_EVERY`] requests.
+const FADE: f32 = 0.996;
+
+/// See the module.
+pub struct Adaptive {
+    records: Slab<Record>,
+    /// Numbers ever used.
+    slots: u32,
+    present: u32,
+    leaves: [Leaves; 2],
+    ghosts: Ghosts<Life>,
+    curves: Curves,
+    chance: Chance,
+    /// Number of the request that is being served.
+    request: u32,
+    newest: Option<BlockId>,
+    expected: BTreeMap<u32, Now>,
+    now: Now,
+}
+
+impl fmt::Debug for Adaptive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Adaptive({} blocks, {} ghosts)", self.present, self.ghosts.len())
+    }
+}
+
+impl Adaptive {
+    /// A policy that knows no block yet.
+    pub fn new(setup: &Setup) -> Self {
+        Self {
+            records: Slab::new(),
+            slots: 0,
+            present: 0,
+            leaves: [Leaves::default(), Leaves::default()],
+            ghosts: Ghosts::new(),
+            curves: Curves::new(),
+            chance: Chance::new(setup.seed),
+            request: 1,
+            newest: None,
+            expected: BTreeMap::new(),
+            now: Now(0),
+        }
+    }
+
+    fn age(&self, life: &Life) -> u32 {
+        self.request.wrapping_sub(life.used)
+    }
+
+    fn score(&self, life: &Life, value: f32) -> f32 {
+        self.curves.index(life.class(), self.age(life)) * value
+    }
+
+    /// Changes the state of a block, and its list with it.
+    fn change(&mut self, id: u32, state: u8, on: bool) {
+        let before = self.records[id].list();
+        self.records[id].set(state, on);
+        let after = self.records[id].list();
+        if before != after {
+            if let Some(list) = before {
+                self.leaves[list].remove(&mut self.records, id);
+            }
+            if let Some(list) = after {
+                self.leaves[list].add(&mut self.records, id);
+            }
+        }
+    }
+
+    /// The life that a block enters with: its old one if it is remembered.
+    fn enter(&mut self, hash: u64, parent: Option<BlockId>, depth: u32) -> Life {
+        let turn = parent.map_or(1, |BlockId(parent)| {
+            let parent = &self.records[parent].life;
+            // A parent that this same request stored belongs to the same visit.
+            parent.turn.saturating_add(u8::from(parent.hits > 0 || parent.used != self.request))
+        });
+        match self.ghosts.remove(hash) {
+            Some(life) => {
+                self.curves.saw_use(life.class(), self.age(&life));
+                Life {
+                    used: self.request,
+                    hits: life.hits.saturating_add(1),
+                    ..life
+                }
+            }
+            None => Life {
+                used: self.request,
+                depth: u16::try_from(depth).unwrap_or(u16::MAX),
+                hits: 0,
+                children: 0,
+                turn,
+            },
+        }
+    }
+
+    fn remember(&mut self, hash: u64, life: Life) {
+        self.ghosts.insert(hash, life);
+        let ghosts_max = GHOSTS_MIN.max(usize::try_from(self.present).unwrap_or(usize::MAX) * GHOSTS_A_BLOCK);
+        while self.ghosts.len() > ghosts_max {
+            if let Some((_, life)) = self.ghosts.pop_oldest() {
+                self.curves.lost_sight(life.class(), self.age(&life));
+            }
+        }
+    }
+
+    fn leave(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>, is_remembered: bool) {
+        let life = self.records[id.0].life;
+        self.change(id.0, PRESENT, false);
+        if self.records[id.0].has(EXPECTED) {
+            self.expected.remove(&id.0);
+        }
+        self.records[id.0] = Record::default();
+        self.present -= 1;
+        if is_remembered {
+            self.remember(hash_of(forest.key(id)), life);
+        } else {
+            self.curves.lost_sight(life.class(), self.age(&life));
+        }
+        if let Some(BlockId(heir)) = heir
+            && forest.children(BlockId(heir)) == 1
+        {
+            self.change(heir, LEAF, true);
+        }
+        if self.newest == Some(id) {
+            self.newest = heir;
+        }
+    }
+
+    /// The lowest score among leaves of one list: some drawn by chance, and the newest.
+    fn lowest(&mut self, forest: &Forest, list: usize) -> Option<BlockId> {
+        let mut lowest: Option<(f32, u16, u32)> = None;
+        let newest = self.newest.map(|BlockId(id)| id);
+        let mut draws = 0;
+        while draws <= DRAWN {
+            let len = self.leaves[list].len();
+            if len == 0 {
+                break;
+            }
+            let drawn = if len <= DRAWN {
+                self.leaves[list].get(draws)
+            } else if draws == DRAWN {
+                newest.filter(|id| self.records[*id].place != NOWHERE && self.records[*id].list() == Some(list))
+            } else {
+                self.leaves[list].get(self.chance.below(len))
+            };
+            draws += 1;
+            let Some(id) = drawn else { continue };
+            if !forest.is_leaf(BlockId(id)) {
+                // It was linked to a child that had been here before.
+                self.change(id, LEAF, false);
+                draws = draws.saturating_sub(1);
+                continue;
+            }
+            let Record { life, value, .. } = self.records[id];
+            let score = self.score(&life, value);
+            if lowest.is_none_or(|(least, depth, _)| score < least || score == least && life.depth > depth) {
+                lowest = Some((score, life.depth, id));
+            }
+        }
+        lowest.map(|(_, _, id)| BlockId(id))
+    }
+
+    fn estimate(&mut self) {
+        self.curves.fade(FADE);
+        self.curves.forget_alive();
+        let draws = ALIVE_SAMPLE.min(self.slots);
+        for _ in 0..draws {
+            let id = self.chance.below(self.slots);
+            let Record { life, state, .. } = self.records[id];
+            if state & PRESENT != 0 {
+                let many = as_f32(u64::from(self.slots)) / as_f32(u64::from(draws));
+                self.curves.saw_alive(life.class(), self.age(&life), many);
+            }
+        }
+        let places = self.ghosts.places();
+        let draws = places.min(2_000);
+        for _ in 0..draws {
+            if let Some(life) = self.ghosts.pick(self.chance.next()) {
+                let many = as_f32(places as u64) / as_f32(draws as u64);
+                self.curves.saw_alive(life.class(), self.request.wrapping_sub(life.used), many);
+            }
+        }
+        self.curves.rebuild();
+    }
+}
+
+impl Policy for Adaptive {
+    fn begin(&mut self, now: Now) {
+        self.now = now;
+        self.request = self.request.wrapping_add(1);
+        if self.request.is_multiple_of(REBUILD_EVERY) {
+            self.estimate();
+        }
+    }
+
+    fn admit(&mut self, forest: &Forest, id: BlockId, facts: &Facts) {
+        let parent = forest.parent(id);
+        let life = self.enter(hash_of(forest.key(id)), parent, facts.depth);
+        self.records.reach(id.0);
+        self.slots = self.slots.max(id.0 + 1);
+        self.present += 1;
+        self.records[id.0] = Record {
+            life,
+            place: NOWHERE,
+            value: facts.value(),
+            state: 0,
+        };
+        self.change(id.0, PRESENT, true);
+        self.change(id.0, LEAF, forest.is_leaf(id));
+        if let Some(BlockId(parent)) = parent {
+            self.change(parent, LEAF, false);
+            let children = &mut self.records[parent].life.children;
+            *children = children.saturating_add(1).min(2);
+        }
+        self.newest = Some(id);
+    }
+
+    fn touch(&mut self, forest: &Forest, id: BlockId) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let life = self.records[id.0].life;
+            if life.used == self.request {
+                break; // And so are all above it.
+            }
+            self.curves.saw_use(life.class(), self.age(&life));
+            let life = &mut self.records[id.0].life;
+            life.used = self.request;
+            life.hits = life.hits.saturating_add(1);
+            next = forest.parent(id);
+        }
+    }
+
+    fn suspend(&mut self, id: BlockId) {
+        self.change(id.0, SUSPENDED, true);
+    }
+
+    fn resume(&mut self, id: BlockId, rank: Rank) {
+        self.change(id.0, LAST, rank == Rank::Last);
+        self.change(id.0, SUSPENDED, false);
+    }
+
+    fn forget(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {
+        self.leave(forest, id, heir, false);
+    }
+
+    fn evict(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {
+        self.leave(forest, id, heir, true);
+    }
+
+    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
+        (0..self.leaves.len()).find_map(|list| self.lowest(forest, list))
+    }
+
+    fn admits(&mut self, _forest: &Forest, newcomer: &Newcomer<'_>, victim: BlockId) -> bool {
+        let hash = hash_of(newcomer.key);
+        let mut life = match self.ghosts.get(hash) {
+            Some(life) => Life { used: self.request, hits: life.hits.saturating_add(1), ..*life },
+            None => Life { used: self.request, depth: u16::try_from(newcomer.facts.depth).unwrap_or(u16::MAX), hits: 0, children: 0, turn: 1 },
+        };
+        if let Some(parent) = newcomer.parent {
+            let parent = &self.records[parent.0].life;
+            life.turn = life.turn.max(parent.turn.saturating_add(u8::from(parent.hits > 0 || parent.used != self.request)));
+        }
+        life.children = life.children.max(1);
+        let Record { life: other, value, .. } = self.records[victim.0];
+        let is_worth = !newcomer.is_orphan && self.score(&life, newcomer.facts.value()) >= self.score(&other, value);
+        if !is_worth {
+            if let Some(old) = self.ghosts.get(hash).copied() {
+                self.curves.saw_use(old.class(), self.age(&old));
+            }
+            self.remember(hash, life);
+        }
+        is_worth
+    }
+
+    fn revise(&mut self, id: BlockId, facts: &Facts) {
+        self.records[id.0].value = facts.value();
+    }
+
+    fn explain(&self, _forest: &Forest, id: BlockId) -> Explanation {
+        let Record { life, value, .. } = self.records[id.0];
+        Explanation {
+            class: format!("class {} of {CLASSES}", life.class()),
+            score: f64::from(self.score(&life, value)),
+            because: vec![
+                ("hits", f64::from(life.hits)),
+                ("depth", f64::from(life.depth)),
+                ("children ever", f64::from(life.children)),
+                ("turn", f64::from(life.turn)),
+                ("requests since its last use", as_f64(u64::from(self.age(&life)))),
+                ("value a byte", f64::from(value)),
+            ],
+            can_go: self.records[id.0].place != NOWHERE,
+        }
+    }
+}
