@@ -134,7 +134,13 @@ impl Cache {
     fn make_room(&mut self, newcomer: &Newcomer<'_>) -> bool {
         while self.forest.len() >= self.capacity {
             let spared = newcomer.parent;
-            let victim = victim_sparing(self.policy.as_mut(), &self.forest, spared, || Rank::Normal);
+            let victim = victim_sparing(
+                self.policy.as_mut(),
+                &self.forest,
+                Some(newcomer),
+                spared,
+                || Rank::Normal,
+            );
             let Some(victim) = victim else { return false };
             if !self.policy.admits(&self.forest, newcomer, victim) {
                 self.saved.bypassed += 1;

@@ -309,7 +309,7 @@ impl Policy for Adaptive {
         self.leave(forest, id, heir, true);
     }
 
-    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
+    fn victim(&mut self, forest: &Forest, _newcomer: Option<&Newcomer<'_>>) -> Option<BlockId> {
         (0..self.leaves.len()).find_map(|list| self.lowest(forest, list))
     }
 

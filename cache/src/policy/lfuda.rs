@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use crate::forest::{BlockId, Forest};
 use crate::policy::links::{Linked, Links, List};
-use crate::policy::{Explanation, Facts, Policy, Rank, Recipe, as_f64};
+use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -193,7 +193,7 @@ impl Policy for Lfuda {
         self.forget(forest, id, heir);
     }
 
-    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
+    fn victim(&mut self, forest: &Forest, _newcomer: Option<&Newcomer<'_>>) -> Option<BlockId> {
         for rank in 0..self.by_merit.len() {
             while let Some(list) = self.by_merit[rank].first_entry() {
                 let coldest = list.get().coldest;

@@ -12,7 +12,7 @@
 
 use crate::forest::{BlockId, Forest};
 use crate::policy::links::{END, Linked, Links, List};
-use crate::policy::{Explanation, Facts, Policy, Rank, Recipe, as_f64};
+use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -257,7 +257,7 @@ impl Policy for Lru {
         self.forget(forest, id, heir);
     }
 
-    fn victim(&mut self, forest: &Forest) -> Option<BlockId> {
+    fn victim(&mut self, forest: &Forest, _newcomer: Option<&Newcomer<'_>>) -> Option<BlockId> {
         for rank in [Rank::Normal, Rank::Last] {
             loop {
                 let coldest = self.list(rank).coldest;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::policy::{Policy, adaptive, lfuda, lru};
+use crate::policy::{
+    Policy, adaptive, arc, gdsf, lfuda, lirs, lru, mq, s3_fifo, sieve,
+};
 
 /// What a policy is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +32,17 @@ impl fmt::Debug for Recipe {
 }
 
 /// Every policy of the house. A new one needs its line here and nothing else anywhere.
-static RECIPES: &[&Recipe] = &[&lru::RECIPE, &lfuda::RECIPE, &adaptive::RECIPE];
+static RECIPES: &[&Recipe] = &[
+    &lru::RECIPE,
+    &lfuda::RECIPE,
+    &s3_fifo::RECIPE,
+    &sieve::RECIPE,
+    &arc::RECIPE,
+    &lirs::RECIPE,
+    &mq::RECIPE,
+    &gdsf::RECIPE,
+    &adaptive::RECIPE,
+];
 
 /// Which policy a shard runs: one of the house, or one that another crate describes.
 #[derive(Clone, Copy)]

@@ -152,7 +152,7 @@ fn check<P: Policy>(
                 model.blocks.remove(&id);
             }
             Step::Evict => {
-                let victim = policy.victim(&forest);
+                let victim = policy.victim(&forest, None);
                 let victims = model.victims(&merit);
                 assert_eq!(victim.is_some(), !victims.is_empty());
                 let Some(victim) = victim else { continue };
@@ -222,7 +222,7 @@ fn nobody_of_the_last_rank_goes_while_another_can() {
             })
             .collect();
         let mut go = |policy: &mut dyn Policy, id| {
-            assert_eq!(policy.victim(&forest), Some(id), "{kind}");
+            assert_eq!(policy.victim(&forest, None), Some(id), "{kind}");
             policy.evict(&forest, id, None);
             forest.remove(id);
         };
@@ -230,9 +230,9 @@ fn nobody_of_the_last_rank_goes_while_another_can() {
         policy.suspend(ids[1]);
         go(policy.as_mut(), ids[2]);
         go(policy.as_mut(), ids[0]);
-        assert_eq!(policy.victim(&forest), None, "{kind}");
+        assert_eq!(policy.victim(&forest, None), None, "{kind}");
         policy.resume(ids[1], Rank::Normal);
-        assert_eq!(policy.victim(&forest), Some(ids[1]), "{kind}");
+        assert_eq!(policy.victim(&forest, None), Some(ids[1]), "{kind}");
     }
 }
 
@@ -245,7 +245,7 @@ fn lfuda_lets_what_was_popular_long_ago_be_overtaken() {
     for number in 1..1_000 {
         let new = admit(&mut policy, &mut forest, number..number + 1)[0];
         (0..10).for_each(|_| policy.touch(&forest, new));
-        if victim_sparing(&mut policy, &forest, Some(new), || Rank::Normal) == Some(old) && policy.merit(old) < policy.merit(new) {
+        if victim_sparing(&mut policy, &forest, None, Some(new), || Rank::Normal) == Some(old) && policy.merit(old) < policy.merit(new) {
             return;
         }
         policy.evict(&forest, new, None);

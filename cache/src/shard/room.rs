@@ -47,7 +47,7 @@ impl Shard {
         is_pinned: bool,
     ) -> Result<(), Denied> {
         while !self.fits(need) {
-            if let Some(victim) = self.victim(newcomer.parent) {
+            if let Some(victim) = self.victim(Some(newcomer), newcomer.parent) {
                 if !is_pinned && !self.policy.admits(&self.forest, newcomer, victim) {
                     return Err(Denied::NotAdmitted);
                 }
@@ -64,7 +64,7 @@ impl Shard {
 
     /// Evicts the next victim; answers its bytes and tokens.
     pub(super) fn evict_block(&mut self, spared: Option<BlockId>) -> Option<(u64, u64)> {
-        let id = self.victim(spared)?;
+        let id = self.victim(None, spared)?;
         Some(self.evict_victim(id))
     }
 
@@ -76,10 +76,14 @@ impl Shard {
     }
 
     /// The block to go next, other than `spared`.
-    fn victim(&mut self, spared: Option<BlockId>) -> Option<BlockId> {
+    fn victim(
+        &mut self,
+        newcomer: Option<&Newcomer<'_>>,
+        spared: Option<BlockId>,
+    ) -> Option<BlockId> {
         let pin = spared.map(|id| self.table.records[id.0].pin());
         let rank = || pin.map_or(Rank::Normal, rank_of);
-        victim_sparing(self.policy.as_mut(), &self.forest, spared, rank)
+        victim_sparing(self.policy.as_mut(), &self.forest, newcomer, spared, rank)
     }
 
     /// Evicts the cached entry least recently used; answers its bytes.
