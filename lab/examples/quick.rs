@@ -16,7 +16,7 @@ fn main() {
         let trace = if let Some((mix, seed)) = name.split_once(':') {
             generate(Mix::named(mix).unwrap(), seed.parse().unwrap(), 10_000)
         } else {
-            read("conversation", Format::Mooncake, std::io::BufReader::new(std::fs::File::open(name).unwrap())).unwrap()
+            read("file", if name.ends_with("csv") { Format::CacheSimCsv } else { Format::Mooncake }, std::io::BufReader::new(std::fs::File::open(name).unwrap())).unwrap()
         };
         let plan = Plan { kinds: kinds.clone(), shares: shares.clone(), cost: Cost::Blocks, setup: Setup::default() };
         let capacities: Vec<usize> = shares.iter().map(|share| trace.capacity(*share)).collect();
@@ -25,11 +25,11 @@ fn main() {
             let start = std::time::Instant::now();
             let plan = Plan { kinds: vec![*kind], ..plan.clone() };
             let table = replay(&trace, &plan, |_, _| {});
-            let own: Vec<String> = table.cells.iter().filter(|cell| cell.policy != "opt").map(|cell| format!("{:.4}", cell.hit_ratio)).collect();
+            let own: Vec<String> = table.cells.iter().filter(|cell| cell.policy != "opt").map(|cell| format!("{:.5}", cell.hit_ratio)).collect();
             let speed = trace.touches() as f64 * shares.len() as f64 / start.elapsed().as_secs_f64() / 1e6;
             println!("  {:<10} {} ({speed:.2} M touches/s with opt)", kind.to_string(), own.join(" "));
             if kind == kinds.last().unwrap() {
-                let opt: Vec<String> = table.cells.iter().filter(|cell| cell.policy == "opt").map(|cell| format!("{:.4}", cell.hit_ratio)).collect();
+                let opt: Vec<String> = table.cells.iter().filter(|cell| cell.policy == "opt").map(|cell| format!("{:.5}", cell.hit_ratio)).collect();
                 println!("  {:<10} {}", "opt", opt.join(" "));
             }
         }

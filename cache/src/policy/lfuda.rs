@@ -3,12 +3,13 @@
 //!
 //! # Source
 //! LFU with dynamic ageing: Arlitt, Cherkasova, Dilley, Friedrich, Jin, "Evaluating content management techniques for web
-//! proxy caches", 1999 (there for equal sizes). A block's *merit* is its uses plus the age at its last use; the age is the
-//! merit of the latest victim. What was popular long ago is thus overtaken by what is used now.
+//! proxy caches", 1999 (there for equal sizes). A block's *merit* is one more than its uses, plus the age at its last use; the age is
+//! the merit of the latest victim. What was popular long ago is thus overtaken by what is used now.
 //!
 //! # Why being stored is no use
 //! A chain of n blocks is stored by n events. If each counted, the root would inherit n uses from one request nobody
-//! repeated, and outlive what is in use. Blocks start with no uses and the current age.
+//! repeated, and outlive what is in use. Blocks start with no uses, the current age, and the one that all have: it makes the
+//! age rise with every generation that goes unused.
 //!
 //! Equal merits form a list, colder ones first; lists are found by merit in a B-tree that has as many keys as there are
 //! different merits: few, since merits differ by numbers of uses.
@@ -91,12 +92,12 @@ impl Record {
 
     /// Age at the last use.
     fn age(&self) -> u64 {
-        self.merit().saturating_sub(self.uses())
+        self.merit().saturating_sub(self.uses() + 1)
     }
 
     fn value(&mut self, age: u64, uses: u64) {
         let uses = uses.min(USES_MAX);
-        let merit = age.saturating_add(uses).min(MERIT_MAX);
+        let merit = age.saturating_add(uses + 1).min(MERIT_MAX);
         let state = self.bits() & (LISTED | SUSPENDED | LAST);
         self.set_bits(state | uses << MERIT_BITS | merit);
     }
@@ -116,7 +117,7 @@ impl Lfuda {
         Self::default()
     }
 
-    /// The merit by which a block stands: its uses, plus the age at its last use.
+    /// The merit by which a block stands: one more than its uses, plus the age at its last use.
     pub fn merit(&self, id: BlockId) -> u64 {
         self.records[id.0].merit()
     }

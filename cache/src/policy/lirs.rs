@@ -108,7 +108,7 @@ impl Policy for Lirs {
 
     fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
-            self.queues.inherit(id, heir, self.queues.queue(heir));
+            self.queues.inherit(id, heir);
         }
         self.queues.remove(id);
     }

@@ -104,7 +104,7 @@ impl Policy for Mq {
 
     fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
-            self.queues.inherit(id, heir, self.queues.queue(heir));
+            self.queues.inherit(id, heir);
         }
         self.queues.remove(id);
     }

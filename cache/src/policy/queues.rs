@@ -129,28 +129,19 @@ impl Queues {
         self.nodes[id.0] = Node::default();
     }
 
-    /// Gives `heir` the history of `id`, which is about to go: a place at least as hot, in `queue`.
-    pub(crate) fn inherit(&mut self, id: BlockId, heir: BlockId, queue: u8) {
-        let (id, heir) = (id.0, heir.0);
-        let (from, to) = (self.nodes[id], self.nodes[heir]);
-        let is_moved = to.queue != queue;
-        if is_moved {
-            self.unlist(heir);
-            self.set_queue(heir, queue);
-        }
-        if to.stamp < from.stamp {
-            self.unlist(heir);
-            self.nodes[heir].stamp = from.stamp;
-        }
-        let node = self.nodes[heir];
-        if node.state & (LISTED | SUSPENDED) != 0 {
+    /// `id` is about to go. If its heir was passed over as an inner block, it is listed again: in the place of `id` when that
+    /// is a hotter one in the same list, else where it was.
+    pub(crate) fn inherit(&mut self, id: BlockId, heir: BlockId) {
+        let (from, to) = (self.nodes[id.0], self.nodes[heir.0]);
+        if to.state & (LISTED | SUSPENDED) != 0 {
             return;
         }
-        let is_same_list = from.state & LISTED != 0 && self.list_of(id) == self.list_of(heir);
-        if is_same_list && node.stamp == from.stamp {
-            self.list_after(heir, id);
+        let is_same_list = from.state & LISTED != 0 && self.list_of(id.0) == self.list_of(heir.0);
+        if is_same_list && to.stamp <= from.stamp {
+            self.nodes[heir.0].stamp = from.stamp;
+            self.list_after(heir.0, id.0);
         } else {
-            self.place(heir);
+            self.place(heir.0);
         }
     }
 

@@ -72,8 +72,7 @@ impl Policy for Sieve {
 
     fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         if let Some(heir) = heir {
-            self.advance_from(heir);
-            self.queues.inherit(id, heir, QUEUE);
+            self.queues.inherit(id, heir);
         }
         self.advance_from(id);
         self.queues.remove(id);
