@@ -48,7 +48,7 @@ pub(super) static RECIPE: Recipe = Recipe {
 };
 
 /// Leaves drawn for one victim.
-const DRAWN: u32 = 32;
+const DRAWN: u32 = 64;
 
 /// Ghosts kept for each block present.
 const GHOSTS_A_BLOCK: usize = 5;
@@ -63,7 +63,7 @@ const REBUILD_EVERY: u32 = 128;
 const ALIVE_SAMPLE: u32 = 2_000;
 
 /// What an observation still counts after [`REBUILD_EVERY`] requests.
-const FADE: f32 = 0.996;
+const FADE: f32 = 0.99;
 
 /// See the module.
 pub struct Adaptive {

@@ -12,6 +12,7 @@
 )]
 
 use crate::policy::adaptive::record::{CLASSES, FAMILIES, family};
+use crate::policy::price::as_f32;
 
 /// Bins of ages, two to an octave: up to a million requests.
 pub(super) const BINS: usize = 40;
@@ -58,6 +59,8 @@ pub(super) struct Curves {
     /// Lives that go on, a sample of them weighted to the whole, as of the last rebuild.
     alive: Vec<Counts>,
     index: Vec<Counts>,
+    /// Age, and one, at which each bin starts, and how far it goes.
+    starts: Counts,
     widths: Counts,
     /// What an observation counts now; grows, so that older ones fade without being touched.
     weight: f32,
@@ -65,15 +68,14 @@ pub(super) struct Curves {
 
 impl Curves {
     pub(super) fn new() -> Self {
-        let mut widths = [0.0; BINS];
-        for (bin, width) in widths.iter_mut().enumerate() {
-            let start = |bin: usize| 2.0_f32.powf(crate::policy::price::as_f32(bin as u64) / 2.0);
-            *width = start(bin + 1) - start(bin);
-        }
+        let start = |bin: usize| 2.0_f32.powf(as_f32(bin as u64) / 2.0);
+        let starts: Counts = std::array::from_fn(start);
+        let widths: Counts = std::array::from_fn(|bin| start(bin + 1) - start(bin));
         let mut curves = Self {
             seen: vec![Seen::NONE; CLASSES],
             alive: vec![[0.0; BINS]; CLASSES],
             index: vec![[0.0; BINS]; CLASSES],
+            starts,
             widths,
             weight: 1.0,
         };
@@ -92,8 +94,14 @@ impl Curves {
     }
 
     /// Uses to come for each block and request: the index of a class at an age.
+    /// Between the starts of two bins it goes over from the one to the other, so that of two blocks in one bin the older is
+    /// told apart.
     pub(super) fn index(&self, class: usize, age: u32) -> f32 {
-        self.index[class][bin(age)]
+        let bin = bin(age);
+        let index = &self.index[class];
+        let next = index[(bin + 1).min(BINS - 1)];
+        let into = (as_f32(u64::from(age) + 1) - self.starts[bin]) / self.widths[bin];
+        index[bin] + (next - index[bin]) * into.min(1.0)
     }
 
     /// What was seen so far counts this much less from now on.
