@@ -186,9 +186,13 @@ impl Chances {
     /// Chance of a use in each bin, leaning on what is known beforehand.
     fn estimate(&self, before: &Counts, weight: f32) -> Counts {
         let mut chance = [0.0; BINS];
+        let lent = LENT * weight;
         for bin in 0..BINS {
-            let lent = LENT * weight;
-            chance[bin] = (self.used[bin] + lent * before[bin]) / (self.reached[bin] + lent);
+            let near = |counts: &Counts| {
+                let (colder, hotter) = (bin.saturating_sub(1), (bin + 1).min(BINS - 1));
+                (counts[colder] + counts[hotter]) / 4.0 + counts[bin] / 2.0
+            };
+            chance[bin] = (near(&self.used) + lent * before[bin]) / (near(&self.reached) + lent);
         }
         chance
     }
