@@ -18,7 +18,7 @@ fn main() {
         } else {
             read("file", if name.ends_with("csv") { Format::CacheSimCsv } else { Format::Mooncake }, std::io::BufReader::new(std::fs::File::open(name).unwrap())).unwrap()
         };
-        let plan = Plan { kinds: kinds.clone(), shares: shares.clone(), cost: Cost::Blocks, setup: Setup::default() };
+        let plan = Plan { kinds: kinds.clone(), shares: shares.clone(), cost: Cost::Blocks, setup: Setup { seed: std::env::var("SEED").map_or(0, |text| text.parse().unwrap()) } };
         let capacities: Vec<usize> = shares.iter().map(|share| trace.capacity(*share)).collect();
         println!("{}: {} requests, {} touches, {} unique, capacities {capacities:?}", trace.name, trace.requests.len(), trace.touches(), trace.unique_blocks());
         for kind in &kinds {

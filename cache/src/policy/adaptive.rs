@@ -26,8 +26,9 @@ use std::fmt;
 use crate::forest::{BlockId, Forest};
 use crate::policy::adaptive::curve::Curves;
 use crate::policy::adaptive::leaves::Leaves;
+use crate::policy::adaptive::pool::{Candidate, Pool};
 use crate::policy::adaptive::record::{
-    CLASSES, EXPECTED, LAST, LEAF, Life, NOWHERE, PRESENT, Record, SUSPENDED,
+    CLASSES, EXPECTED, LAST, LEAF, Life, NOWHERE, POOLED, PRESENT, Record, SUSPENDED,
 };
 use crate::policy::chance::Chance;
 use crate::policy::ghosts::{Ghosts, hash_of};
@@ -38,6 +39,7 @@ use crate::time::Now;
 
 mod curve;
 mod leaves;
+mod pool;
 mod record;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -47,8 +49,11 @@ pub(super) static RECIPE: Recipe = Recipe {
     make: |setup| Box::new(Adaptive::new(setup)),
 };
 
-/// Leaves drawn for one victim.
-const DRAWN: u32 = 64;
+/// Leaves drawn for one victim, beside those that earlier draws left.
+const DRAWN: u32 = 16;
+
+/// Leaves drawn when none are left.
+const DRAWN_FIRST: u32 = 64;
 
 /// Ghosts kept for each block present.
 const GHOSTS_A_BLOCK: usize = 5;
@@ -72,6 +77,7 @@ pub struct Adaptive {
     slots: u32,
     present: u32,
     leaves: [Leaves; 2],
+    pools: [Pool; 2],
     ghosts: Ghosts<Life>,
     curves: Curves,
     chance: Chance,
@@ -96,6 +102,7 @@ impl Adaptive {
             slots: 0,
             present: 0,
             leaves: [Leaves::default(), Leaves::default()],
+            pools: [Pool::default(), Pool::default()],
             ghosts: Ghosts::new(),
             curves: Curves::new(),
             chance: Chance::new(setup.seed),
@@ -122,6 +129,8 @@ impl Adaptive {
         if before != after {
             if let Some(list) = before {
                 self.leaves[list].remove(&mut self.records, id);
+                // What the pool still holds of it is found out when it is looked at.
+                self.records[id].set(POOLED, false);
             }
             if let Some(list) = after {
                 self.leaves[list].add(&mut self.records, id);
@@ -188,38 +197,64 @@ impl Adaptive {
         }
     }
 
-    /// The lowest score among leaves of one list: some drawn by chance, and the newest.
+    /// The lowest score among leaves of one list: candidates of earlier draws, some drawn now, and the newest.
     fn lowest(&mut self, forest: &Forest, list: usize) -> Option<BlockId> {
-        let mut lowest: Option<(f32, u16, u32)> = None;
-        let newest = self.newest.map(|BlockId(id)| id);
-        let mut draws = 0;
-        while draws <= DRAWN {
-            let len = self.leaves[list].len();
-            if len == 0 {
-                break;
-            }
-            let drawn = if len <= DRAWN {
-                self.leaves[list].get(draws)
-            } else if draws == DRAWN {
-                newest.filter(|id| self.records[*id].place != NOWHERE && self.records[*id].list() == Some(list))
-            } else {
-                self.leaves[list].get(self.chance.below(len))
-            };
-            draws += 1;
-            let Some(id) = drawn else { continue };
-            if !forest.is_leaf(BlockId(id)) {
-                // It was linked to a child that had been here before.
-                self.change(id, LEAF, false);
-                draws = draws.saturating_sub(1);
-                continue;
-            }
-            let Record { life, value, .. } = self.records[id];
-            let score = self.score(&life, value);
-            if lowest.is_none_or(|(least, depth, _)| score < least || score == least && life.depth > depth) {
-                lowest = Some((score, life.depth, id));
+        let len = self.leaves[list].len();
+        if len == 0 {
+            return None;
+        }
+        let mut pool = std::mem::take(&mut self.pools[list]);
+        let draws = if pool.is_empty() { DRAWN_FIRST } else { DRAWN };
+        pool.refresh(self.request, |id| self.candidate(id, list).map(|candidate| candidate.score));
+        for draw in 0..draws.min(len) {
+            let place = if len <= draws { draw } else { self.chance.below(len) };
+            self.offer(&mut pool, list, self.leaves[list].get(place));
+        }
+        let mut lowest = None;
+        while let Some((place, found)) = pool.lowest() {
+            match self.candidate(found.id, list) {
+                None => pool.remove(place),
+                Some(_) if !forest.is_leaf(BlockId(found.id)) => {
+                    // It was linked to a child that had been here before.
+                    self.change(found.id, LEAF, false);
+                    pool.remove(place);
+                }
+                Some(now) if found.score < now.score => pool.rescore(place, now.score),
+                Some(now) => {
+                    lowest = Some(now);
+                    break;
+                }
             }
         }
-        lowest.map(|(_, _, id)| BlockId(id))
+        self.pools[list] = pool;
+        // Of the newest path the end only: were it kept among the candidates, each next block of its chain would make it void.
+        let newest = self.newest.and_then(|BlockId(id)| self.candidate(id, list));
+        let newest = newest.filter(|newest| lowest.is_none_or(|lowest| newest.goes_before(&lowest)));
+        newest.or(lowest).map(|candidate| BlockId(candidate.id))
+    }
+
+    /// The block as a candidate of a list, if it is in it.
+    fn candidate(&self, id: u32, list: usize) -> Option<Candidate> {
+        let record = &self.records[id];
+        let Record { life, value, .. } = *record;
+        (record.list() == Some(list)).then(|| Candidate {
+            score: self.score(&life, value),
+            depth: life.depth,
+            id,
+        })
+    }
+
+    /// Puts a block into the pool of its list, unless it is there already.
+    fn offer(&mut self, pool: &mut Pool, list: usize, id: Option<u32>) {
+        let Some(id) = id.filter(|id| !self.records[*id].has(POOLED)) else {
+            return;
+        };
+        if let Some(candidate) = self.candidate(id, list) {
+            self.records[id].set(POOLED, true);
+            if let Some(left) = pool.add(candidate) {
+                self.records[left].set(POOLED, false);
+            }
+        }
     }
 
     fn estimate(&mut self) {

@@ -83,6 +83,9 @@ pub(super) const LAST: u8 = 8;
 /// A client said when it will use it.
 pub(super) const EXPECTED: u8 = 16;
 
+/// It is among the candidates that earlier draws left.
+pub(super) const POOLED: u8 = 32;
+
 impl Default for Record {
     fn default() -> Self {
         Self {
