@@ -17,4 +17,5 @@ pub mod cache;
 pub mod generate;
 pub mod optimum;
 pub mod replay;
+pub mod report;
 pub mod trace;

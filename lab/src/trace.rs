@@ -1,8 +1,10 @@
 //! Responsible for requests as chains of blocks. It must never know how they are kept.
 
 mod read;
+mod write;
 
 pub use read::{Format, TraceError, read};
+pub use write::write;
 
 use ultrakv_cache::BlockKey;
 

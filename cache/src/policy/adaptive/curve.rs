@@ -18,7 +18,7 @@ use crate::policy::price::as_f32;
 pub(super) const BINS: usize = 40;
 
 /// Observations that a class gets from its family, and a family from all: weight of what is known beforehand.
-const LENT: f32 = 8.0;
+const LENT: f32 = 16.0;
 
 /// Chance of reuse in a bin before anything was seen.
 const UNSEEN: f32 = 0.02;
