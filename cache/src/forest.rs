@@ -196,6 +196,17 @@ impl Forest {
         self.vertices[id.0].children() == 0
     }
 
+    /// Blocks before `id` in its chain, also those that were removed or never were here, as far as it was told: one more than
+    /// its parent's, or what [`Forest::set_depth`] said. Counted up to 65 535.
+    pub fn depth(&self, id: BlockId) -> u16 {
+        self.vertices[id.0].depth
+    }
+
+    /// Says how deep a block lies whose parent is not here.
+    pub fn set_depth(&mut self, id: BlockId, depth: u16) {
+        self.vertices[id.0].depth = depth;
+    }
+
     /// Present blocks that are linked to `id` as their parent.
     pub fn children(&self, id: BlockId) -> u32 {
         self.vertices[id.0].children()
@@ -239,6 +250,7 @@ impl Forest {
             return;
         }
         self.vertices[id].parent = parent;
+        self.vertices[id].depth = self.vertices[parent].depth.saturating_add(1);
         self.vertices[parent].gain_child();
     }
 
@@ -266,6 +278,7 @@ impl Forest {
         let mut vertex = Vertex::new(*key);
         if let Some(parent) = parent {
             vertex.parent = parent;
+            vertex.depth = self.vertices[parent].depth.saturating_add(1);
             if self.vertices[parent].children() == 0 {
                 (vertex.path, vertex.offset) = self.extend(parent);
             }

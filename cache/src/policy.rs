@@ -145,6 +145,11 @@ pub trait Policy: fmt::Debug + Send {
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation;
 }
 
+/// A length as a count.
+pub(crate) fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
 /// A block and its ancestors that are here, upwards.
 pub(crate) fn path(forest: &Forest, id: BlockId) -> impl Iterator<Item = BlockId> {
     std::iter::successors(Some(id), |id| forest.parent(*id))

@@ -21,15 +21,13 @@ pub(crate) const NEVER: Now = Now(PAYLOAD_BYTES_MAX);
 /// Leases one block can have at a time; more are refused as if the block were absent.
 pub(crate) const LEASES_A_BLOCK_MAX: u16 = u16::MAX;
 
-/// A stored block, 48 bytes.
+/// A stored block, 44 bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Record {
     checksum: [u32; 2],
     first: u32,
     tokens: u32,
     error_max: u32,
-    /// Blocks before it in its chain.
-    pub(crate) depth: u32,
     payload_bytes: U40,
     expires: U40,
     /// Slot of the head of its run: known also when the blocks between are gone.
@@ -45,7 +43,7 @@ pub(crate) struct Record {
     state: u8,
 }
 
-const _: () = assert!(size_of::<Record>() == 48);
+const _: () = assert!(size_of::<Record>() == 44);
 
 const STATE_PIN: u8 = 3;
 const STATE_STORED: u8 = 4;
@@ -57,8 +55,6 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) header: &'a BlockHeader,
     pub(crate) extents: &'a Extents,
     pub(crate) arena: u16,
-    /// Blocks before it in its chain.
-    pub(crate) depth: u32,
     pub(crate) pin: Pin,
     pub(crate) expires: Option<Now>,
     /// Slot of the head of its run.
@@ -171,7 +167,6 @@ impl BlockTable {
             first: new.extents.first(),
             tokens: header.tokens,
             error_max: header.error_max.to_bits(),
-            depth: new.depth,
             payload_bytes: U40::new(header.payload_bytes),
             expires: U40::new(new.expires.map_or(u64::MAX, |Now(ms)| ms)),
             slot: new.slot,
@@ -247,10 +242,10 @@ mod tests {
             let mut table = BlockTable::default();
             for pin in [Pin::None, Pin::Soft, Pin::Hard] {
                 let expires = ttl.map(|ms| Now(u64::from(ms)));
-                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, depth: 7, pin, expires, slot, is_head });
+                table.put(BlockId(5), &NewRecord { header: &header, extents: &extents, arena: 3, pin, expires, slot, is_head });
                 let record = table.records[5];
                 prop_assert_eq!(record.header(), header);
-                prop_assert_eq!((record.pin(), record.arena, record.depth, record.first()), (pin, 3, 7, extents.first()));
+                prop_assert_eq!((record.pin(), record.arena, record.first()), (pin, 3, extents.first()));
                 prop_assert_eq!((record.is_head(), record.slot), (is_head, slot));
                 prop_assert_eq!(record.expires(), expires.unwrap_or(Now(u64::MAX)));
                 prop_assert_eq!(table.extents(BlockId(5), 4096), extents.clone());

@@ -1,5 +1,5 @@
 //! Replays traces with every policy and prints hit ratios: a tool for whoever works on policies.
-#![expect(clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used, clippy::indexing_slicing, reason = "a developer's tool")]
+#![expect(clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::cast_precision_loss, reason = "a developer's tool")]
 
 use ultrakv_cache::{PolicyKind, Setup};
 use ultrakv_lab::cache::Cost;

@@ -1,5 +1,5 @@
 //! Compares one policy with the best of all others, trace by trace: a tool for whoever works on policies.
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a developer's tool")]
+#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, clippy::cast_precision_loss, reason = "a developer's tool")]
 
 use std::collections::BTreeMap;
 

@@ -121,7 +121,7 @@ pub fn generate(mix: Mix, seed: u64, requests: usize) -> Trace {
             other => {
                 waiting.extend(other);
                 next_new_ms += chance.exponential(gap_ms);
-                let kind = KINDS[chance.weighted(&mix.weights(done)).min(KINDS.len() - 1)];
+                let kind = KINDS.get(chance.weighted(&mix.weights(done))).copied().unwrap_or(Kind::Chat);
                 (now_new, Session::new(kind, &shared, &mut chance, &mut trace))
             }
         };

@@ -19,6 +19,8 @@ pub(crate) struct Vertex {
     pub(crate) path: u32,
     /// Its place on that path.
     pub(crate) offset: u16,
+    /// Blocks before it in its chain, present or not.
+    pub(crate) depth: u16,
 }
 
 impl Vertex {
@@ -29,6 +31,7 @@ impl Vertex {
             children_and_ghost: 0,
             path: NONE,
             offset: 0,
+            depth: 0,
         }
     }
 

@@ -33,7 +33,7 @@ use crate::policy::adaptive::record::{
 use crate::policy::chance::Chance;
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::price::as_f32;
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, Setup, as_f64};
+use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, Setup, as_f64, count};
 use crate::slab::Slab;
 use crate::time::Now;
 
@@ -273,7 +273,7 @@ impl Adaptive {
         let draws = places.min(2_000);
         for _ in 0..draws {
             if let Some(life) = self.ghosts.pick(self.chance.next()) {
-                let many = as_f32(places as u64) / as_f32(draws as u64);
+                let many = as_f32(count(places)) / as_f32(count(draws));
                 self.curves.saw_alive(life.class(), self.request.wrapping_sub(life.used), many);
             }
         }

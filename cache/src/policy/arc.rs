@@ -7,7 +7,7 @@
 use crate::forest::{BlockId, Forest};
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::queues::{Queues, hash_of_newcomer};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64, path};
+use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64, count, path};
 
 pub(super) static RECIPE: Recipe = Recipe {
     name: "arc",
@@ -56,11 +56,11 @@ impl Arc {
         if self.returning.is_some_and(|(returning, _)| returning == hash) {
             return;
         }
-        let count = |ghosts: &Ghosts<()>| as_f64(ghosts.len() as u64);
-        let (once, again) = (count(&self.once_ghosts), count(&self.again_ghosts));
+        let len = |ghosts: &Ghosts<()>| as_f64(count(ghosts.len()));
+        let (once, again) = (len(&self.once_ghosts), len(&self.again_ghosts));
         self.returning = None;
         if self.once_ghosts.remove(hash).is_some() {
-            let room = as_f64(self.queues.total() as u64);
+            let room = as_f64(count(self.queues.total()));
             self.target = (self.target + (again / once).max(1.0)).min(room);
             self.returning = Some((hash, false));
         } else if self.again_ghosts.remove(hash).is_some() {
@@ -71,7 +71,7 @@ impl Arc {
 
     /// Which list gives way.
     fn is_once_over(&self) -> bool {
-        let once = as_f64(self.queues.len(ONCE) as u64);
+        let once = as_f64(count(self.queues.len(ONCE)));
         let is_even = (once - self.target).abs() < f64::EPSILON;
         let is_over = once > self.target || is_even && self.returning.is_some_and(|(_, again)| again);
         once > 0.0 && is_over || self.queues.len(AGAIN) == 0

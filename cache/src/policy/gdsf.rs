@@ -25,7 +25,6 @@ struct Record {
     /// Number of its last use; breaks ties.
     used: u64,
     uses: u32,
-    is_present: bool,
     is_suspended: bool,
     is_last: bool,
     is_listed: bool,
@@ -92,7 +91,6 @@ impl Policy for Gdsf {
         self.records.reach(id.0);
         self.records[id.0] = Record {
             value: f64::from(facts.value()).max(0.0),
-            is_present: true,
             ..Record::default()
         };
         self.use_now(id.0);

@@ -114,7 +114,7 @@ impl<T: Copy> Ghosts<T> {
 
     /// An entry picked by a random number, each with the same chance; none when the pick is a hole.
     pub(crate) fn pick(&self, random: u64) -> Option<&T> {
-        let at = (u128::from(random) * self.ring.len() as u128 >> 64) as usize;
+        let at = ((u128::from(random) * self.ring.len() as u128) >> 64) as usize;
         let (hash, value) = self.ring.get(at)?;
         (*hash != HOLE).then_some(value)
     }

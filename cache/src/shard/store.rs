@@ -111,7 +111,7 @@ impl Shard {
     /// What a block takes and saves.
     fn facts(&self, block: &ReserveBlock, parent: Option<BlockId>) -> Facts {
         let ReserveBlock { header, depth, .. } = block;
-        let depth = parent.map_or(*depth, |id| self.table.records[id.0].depth.saturating_add(1));
+        let depth = parent.map_or(*depth, |id| u32::from(self.forest.depth(id)).saturating_add(1));
         let tokens_before = u64::from(depth) * u64::from(header.tokens);
         Facts {
             bytes: self.pages(header.payload_bytes) * u64::from(self.config.page_bytes),
@@ -261,11 +261,14 @@ impl Shard {
         let facts = self.facts(block, parent);
         let (Inserted::New(id) | Inserted::Known(id)) =
             self.forest.insert(&block.key, parent_key.as_ref());
+        if parent.is_none() {
+            let depth = u16::try_from(facts.depth).unwrap_or(u16::MAX);
+            self.forest.set_depth(id, depth);
+        }
         let new = NewRecord {
             header: &block.header,
             extents,
             arena: *arena,
-            depth: facts.depth,
             pin: block.retain.pin,
             expires: (expires < NEVER).then_some(expires),
             slot: block.run.slot(),

@@ -45,11 +45,6 @@ impl Chance {
         median * (spread * normal).exp()
     }
 
-    /// A number below `below`.
-    pub(super) fn index(&mut self, below: usize) -> usize {
-        self.0.random_range(0..below.max(1))
-    }
-
     /// A place in `weights`, each with a chance in proportion.
     pub(super) fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut rest = self.unit() * weights.iter().sum::<f64>();

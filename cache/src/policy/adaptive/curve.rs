@@ -8,7 +8,9 @@
 //! density", NSDI 2018. Estimation from lives that are still going on: Kaplan, Meier, 1958.
 #![expect(
     clippy::indexing_slicing,
-    reason = "classes and bins come from the functions that make them, which keep them below the tables' sizes"
+    clippy::as_conversions,
+    reason = "classes and bins come from the functions that make them, which keep them below the tables' sizes; bins are few, \
+              and several tables are walked by one of them"
 )]
 
 use crate::policy::adaptive::record::{CLASSES, FAMILIES, family};
@@ -29,11 +31,7 @@ pub(super) fn bin(age: u32) -> usize {
     let age = u64::from(age) + 1;
     let octave = age.ilog2();
     let is_upper = age * age >= 1 << (2 * octave + 1);
-    (usize_of(octave) * 2 + usize::from(is_upper)).min(BINS - 1)
-}
-
-const fn usize_of(number: u32) -> usize {
-    number as usize
+    (octave as usize * 2 + usize::from(is_upper)).min(BINS - 1)
 }
 
 /// One count for each bin.
@@ -256,7 +254,7 @@ mod tests {
         let curves = Curves::new();
         for _ in 0..500 {
             let chance: Counts = std::array::from_fn(|_| {
-                let random = crate::policy::price::as_f32(chances.next() >> 40) / 16_777_216.0;
+                let random = as_f32(chances.next() >> 40) / 16_777_216.0;
                 random * random * random
             });
             let index = gittins(&chance, &curves.widths);
