@@ -15,7 +15,11 @@ use ultrakv_cache::{BlockId, BlockKey, Facts, Forest, Inserted, Now, Policy, Pol
 const CHAIN: usize = 24;
 const SHARED: usize = 4;
 
-const FACTS: Facts = Facts { bytes: 2 << 20, depth: 0, cost: 512.0 };
+const FACTS: Facts = Facts {
+    bytes: 2 << 20,
+    depth: 0,
+    cost: 512.0,
+};
 
 fn key(number: u64) -> BlockKey {
     let mut bytes = [0; 32];
@@ -80,7 +84,12 @@ fn cpu_ns() -> f64 {
 
 fn measure(kind: PolicyKind, blocks: usize) -> (f64, f64) {
     let mut policy = kind.make(&Setup::default());
-    let mut full = Full { forest: Forest::new(), ends: Vec::new(), next: 0, now: Now(0) };
+    let mut full = Full {
+        forest: Forest::new(),
+        ends: Vec::new(),
+        next: 0,
+        now: Now(0),
+    };
     while full.forest.len() + CHAIN <= blocks {
         full.begin(policy.as_mut());
         full.chain(policy.as_mut(), false);

@@ -43,7 +43,7 @@
 //!    removed blocks never outnumber blocks. Tables keep the memory of their largest size.
 //!
 //! # Costs
-//! A block costs about 121 bytes in index, forest, policy and block table together, at any number of blocks
+//! A block costs about 121 bytes under LRU in index, forest, policy and block table together, at any number of blocks
 //! (`tests/memory.rs` counts it). A match costs O(log n) lookups of its n keys, mostly two or three; storing, touching,
 //! leasing and evicting cost O(1) for LRU and O(log of different merits) for LFU. `tests/benches/forest` measures the forest
 //! beside its best known peer.
@@ -111,7 +111,7 @@ pub use key::{
 };
 pub use layout::{BlockKind, BlockLayout, Dtype, LAYOUT_VERSION};
 pub use policy::{
-    Explanation, Facts, Lfuda, Lru, Newcomer, Policy, PolicyKind, Rank, Setup, Recipe,
+    Explanation, Facts, Lfuda, Lru, Newcomer, Policy, PolicyKind, Rank, Recipe, Setup,
 };
 pub use shard::{BLOCKS_MAX, EntryTable, Shard, ShardConfig, ShardStats};
 pub use time::Now;

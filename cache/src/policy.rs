@@ -54,7 +54,7 @@ pub use lfuda::Lfuda;
 pub use lirs::Lirs;
 pub use lru::Lru;
 pub use mq::Mq;
-pub use registry::{PolicyKind, Setup, Recipe};
+pub use registry::{PolicyKind, Recipe, Setup};
 pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
 

@@ -16,13 +16,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [path, capacities @ ..] = arguments.as_slice() else {
         return Err("flat TRACE.csv CAPACITY [CAPACITY ..]".into());
     };
-    let trace = read("flat", Format::CacheSimCsv, BufReader::new(File::open(path)?))?;
+    let trace = read(
+        "flat",
+        Format::CacheSimCsv,
+        BufReader::new(File::open(path)?),
+    )?;
     let mut ratios: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for kind in PolicyKind::all() {
         for capacity in capacities {
             let mut cache = Cache::new(kind, &Setup::default(), capacity.parse()?, Cost::Blocks);
-            trace.requests.iter().for_each(|request| cache.serve(&trace, request));
-            ratios.entry(kind.recipe().name).or_default().push(cache.saved().hit_ratio());
+            trace
+                .requests
+                .iter()
+                .for_each(|request| cache.serve(&trace, request));
+            ratios
+                .entry(kind.recipe().name)
+                .or_default()
+                .push(cache.saved().hit_ratio());
         }
     }
     println!("{}", serde_json::to_string(&ratios)?);

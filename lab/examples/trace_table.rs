@@ -32,11 +32,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         setup: Setup::default(),
     };
     let show = |trace: &Trace| -> Result<(), Box<dyn Error>> {
-        println!("{}", serde_json::to_string(&replay(trace, &plan, |_, _| {}))?);
+        println!(
+            "{}",
+            serde_json::to_string(&replay(trace, &plan, |_, _| {}))?
+        );
         Ok(())
     };
     if path != "-" {
-        show(&read("conversation", Format::Mooncake, BufReader::new(File::open(path)?))?)?;
+        show(&read(
+            "conversation",
+            Format::Mooncake,
+            BufReader::new(File::open(path)?),
+        )?)?;
     }
     for seed in seeds {
         let seed = seed.parse()?;

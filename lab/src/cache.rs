@@ -45,7 +45,11 @@ impl Saved {
 
     /// Share of the cost that was saved.
     pub fn cost_ratio(&self) -> f64 {
-        if self.cost > 0.0 { self.saved_cost / self.cost } else { 0.0 }
+        if self.cost > 0.0 {
+            self.saved_cost / self.cost
+        } else {
+            0.0
+        }
     }
 }
 
@@ -96,7 +100,9 @@ impl Cache {
             .collect();
         let (mut matched, mut deepest) = (0, None);
         for key in &keys {
-            let Some(id) = self.forest.find(key) else { break };
+            let Some(id) = self.forest.find(key) else {
+                break;
+            };
             (matched, deepest) = (matched + 1, Some(id));
         }
         self.count(trace.block_tokens, keys.len(), matched);
@@ -107,7 +113,12 @@ impl Cache {
         for (depth, key) in keys.iter().enumerate().skip(matched) {
             let is_orphan = depth > 0 && parent.is_none();
             let facts = self.facts(trace.block_tokens, depth);
-            let newcomer = Newcomer { key, parent, is_orphan, facts };
+            let newcomer = Newcomer {
+                key,
+                parent,
+                is_orphan,
+                facts,
+            };
             parent = match self.make_room(&newcomer) {
                 true => self.store(&newcomer),
                 false => None,
@@ -196,7 +207,10 @@ mod tests {
         });
         for (at, blocks) in chains.iter().enumerate() {
             let at_ms = crate::replay::count(at);
-            trace.requests.push(Request { at_ms, blocks: blocks.to_vec() });
+            trace.requests.push(Request {
+                at_ms,
+                blocks: blocks.to_vec(),
+            });
         }
         trace
     }
@@ -204,7 +218,10 @@ mod tests {
     fn serve(kind: PolicyKind, capacity: usize, chains: &[&[u32]]) -> Saved {
         let trace = trace(chains);
         let mut cache = Cache::new(kind, &Setup::default(), capacity, Cost::Blocks);
-        trace.requests.iter().for_each(|request| cache.serve(&trace, request));
+        trace
+            .requests
+            .iter()
+            .for_each(|request| cache.serve(&trace, request));
         assert!(cache.forest.len() <= capacity);
         *cache.saved()
     }
@@ -214,7 +231,10 @@ mod tests {
         // Room for three: the second chain pushes out the first one's tail, so its two first blocks are hit.
         let saved = serve(PolicyKind::LRU, 3, &[&[0, 1, 2], &[3], &[0, 1, 2]]);
         assert_eq!((saved.hits, saved.blocks), (2, 7));
-        assert_eq!(serve(PolicyKind::LRU, 4, &[&[0, 1, 2], &[3], &[0, 1, 2]]).hits, 3);
+        assert_eq!(
+            serve(PolicyKind::LRU, 4, &[&[0, 1, 2], &[3], &[0, 1, 2]]).hits,
+            3
+        );
     }
 
     #[test]

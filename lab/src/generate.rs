@@ -19,7 +19,13 @@ use session::{Kind, Session, Shared};
 use crate::trace::{Request, Trace};
 
 /// Kinds of sessions, in the order of a mix's weights.
-const KINDS: [Kind; 5] = [Kind::Chat, Kind::Agent, Kind::Template, Kind::Document, Kind::Scan];
+const KINDS: [Kind; 5] = [
+    Kind::Chat,
+    Kind::Agent,
+    Kind::Template,
+    Kind::Document,
+    Kind::Scan,
+];
 
 /// A mix of traffic by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +121,22 @@ pub fn generate(mix: Mix, seed: u64, requests: usize) -> Trace {
             break;
         }
         let now_new = chance::millis(next_new_ms);
-        let is_continued = waiting.first_key_value().is_some_and(|((at, _), _)| *at <= now_new);
+        let is_continued = waiting
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= now_new);
         let (at_ms, mut session) = match waiting.pop_first() {
             Some(((at, _), session)) if is_continued => (at, session),
             other => {
                 waiting.extend(other);
                 next_new_ms += chance.exponential(gap_ms);
-                let kind = KINDS.get(chance.weighted(&mix.weights(done))).copied().unwrap_or(Kind::Chat);
-                (now_new, Session::new(kind, &shared, &mut chance, &mut trace))
+                let kind = KINDS
+                    .get(chance.weighted(&mix.weights(done)))
+                    .copied()
+                    .unwrap_or(Kind::Chat);
+                (
+                    now_new,
+                    Session::new(kind, &shared, &mut chance, &mut trace),
+                )
             }
         };
         let blocks = session.ask(&mut trace);
@@ -162,7 +176,10 @@ mod tests {
                     assert_eq!(*after.entry(*block).or_insert(parent), parent);
                 }
             }
-            assert!(trace.requests.is_sorted_by_key(|request| request.at_ms), "{mix}");
+            assert!(
+                trace.requests.is_sorted_by_key(|request| request.at_ms),
+                "{mix}"
+            );
         }
     }
 }

@@ -24,7 +24,10 @@ pub fn hits(trace: &Trace, capacity: usize) -> u64 {
     for request in &trace.requests {
         let mut is_contiguous = true;
         for (depth, block) in request.blocks.iter().enumerate() {
-            let Some(slot) = usize::try_from(*block).ok().and_then(|block| place.get_mut(block)) else {
+            let Some(slot) = usize::try_from(*block)
+                .ok()
+                .and_then(|block| place.get_mut(block))
+            else {
                 continue;
             };
             match slot.take() {
@@ -43,7 +46,9 @@ pub fn hits(trace: &Trace, capacity: usize) -> u64 {
         }
         while kept.len() > capacity {
             if let Some((_, _, block)) = kept.pop_last()
-                && let Some(slot) = usize::try_from(block).ok().and_then(|block| place.get_mut(block))
+                && let Some(slot) = usize::try_from(block)
+                    .ok()
+                    .and_then(|block| place.get_mut(block))
             {
                 *slot = None;
             }
@@ -60,7 +65,9 @@ fn next_uses(trace: &Trace) -> Vec<usize> {
     for (number, request) in trace.requests.iter().enumerate().rev() {
         for block in request.blocks.iter().rev() {
             at -= 1;
-            let seen = usize::try_from(*block).ok().and_then(|block| seen.get_mut(block));
+            let seen = usize::try_from(*block)
+                .ok()
+                .and_then(|block| seen.get_mut(block));
             if let (Some(next), Some(seen)) = (next.get_mut(at), seen) {
                 *next = std::mem::replace(seen, number);
             }
@@ -83,7 +90,10 @@ mod tests {
         let chains: [&[u32]; 5] = [&[0, 1], &[2], &[0, 1], &[2], &[3]];
         trace.requests = chains
             .iter()
-            .map(|blocks| Request { at_ms: 0, blocks: blocks.to_vec() })
+            .map(|blocks| Request {
+                at_ms: 0,
+                blocks: blocks.to_vec(),
+            })
             .collect();
         // Two blocks of room: 0 and 1 come first, then 2.
         assert_eq!(hits(&trace, 2), 3);

@@ -93,9 +93,16 @@ pub fn replay(trace: &Trace, plan: &Plan, mut progress: impl FnMut(u64, u64)) ->
         let hits = optimum::hits(trace, capacity);
         done += touches;
         progress(done, total);
-        let saved = Saved { hits, blocks: touches, ..Saved::default() };
+        let saved = Saved {
+            hits,
+            blocks: touches,
+            ..Saved::default()
+        };
         let optimum = cell("opt", *share, capacity, &saved);
-        cells.push(Cell { cost_ratio: None, ..optimum });
+        cells.push(Cell {
+            cost_ratio: None,
+            ..optimum
+        });
     }
     Table {
         trace: trace.name.clone(),

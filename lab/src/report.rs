@@ -73,7 +73,12 @@ pub fn text(table: &Table) -> String {
     let (policies, shares) = axes(table);
     let mut grid = Grid::new();
     grid.load_style(presets::ASCII_MARKDOWN);
-    let heads = |what: &str| shares.iter().map(|share| format!("{what} {}", percent(*share))).collect::<Vec<_>>();
+    let heads = |what: &str| {
+        shares
+            .iter()
+            .map(|share| format!("{what} {}", percent(*share)))
+            .collect::<Vec<_>>()
+    };
     let mut header = vec!["policy".to_owned()];
     header.extend(heads("hits"));
     header.extend(heads("saved"));
@@ -81,8 +86,13 @@ pub fn text(table: &Table) -> String {
     for policy in policies {
         let cells = || shares.iter().map(|share| find(table, policy, *share));
         let mut row = vec![policy.to_owned()];
-        row.extend(cells().map(|cell| cell.map_or_else(String::new, |cell| figure(cell.hit_ratio))));
-        row.extend(cells().map(|cell| cell.and_then(|cell| cell.cost_ratio).map_or_else(String::new, figure)));
+        row.extend(
+            cells().map(|cell| cell.map_or_else(String::new, |cell| figure(cell.hit_ratio))),
+        );
+        row.extend(cells().map(|cell| {
+            cell.and_then(|cell| cell.cost_ratio)
+                .map_or_else(String::new, figure)
+        }));
         grid.add_row(row);
     }
     for column in grid.column_iter_mut().skip(1) {
@@ -108,7 +118,9 @@ pub fn json(table: &Table) -> Result<String, ReportError> {
 /// [`ReportError::Picture`] when there is nothing to draw.
 pub fn picture(table: &Table) -> Result<String, ReportError> {
     let mut svg = String::new();
-    draw(table, &mut svg).map_err(|error| ReportError::Picture { what: error.to_string() })?;
+    draw(table, &mut svg).map_err(|error| ReportError::Picture {
+        what: error.to_string(),
+    })?;
     Ok(svg)
 }
 
@@ -121,13 +133,23 @@ fn draw(table: &Table, svg: &mut String) -> Result<(), Box<dyn std::error::Error
     if policies.is_empty() || low <= 0.0 || low >= high {
         return Err("a curve needs two capacities".into());
     }
-    let top = table.cells.iter().map(|cell| cell.hit_ratio).fold(0.0, f64::max);
+    let top = table
+        .cells
+        .iter()
+        .map(|cell| cell.hit_ratio)
+        .fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&root)
-        .caption(format!("Contiguous hits, {}", table.trace), ("sans-serif", 22))
+        .caption(
+            format!("Contiguous hits, {}", table.trace),
+            ("sans-serif", 22),
+        )
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d((low * 100.0..high * 100.0).log_scale(), 0.0..top * 1.05 + 0.01)?;
+        .build_cartesian_2d(
+            (low * 100.0..high * 100.0).log_scale(),
+            0.0..top * 1.05 + 0.01,
+        )?;
     chart
         .configure_mesh()
         .x_desc("capacity, % of different blocks")
@@ -137,14 +159,21 @@ fn draw(table: &Table, svg: &mut String) -> Result<(), Box<dyn std::error::Error
     for (at, policy) in policies.iter().enumerate() {
         let colour = match *policy {
             "opt" => BLACK,
-            _ => COLOURS.get(at % (COLOURS.len() - 1)).copied().unwrap_or(BLACK),
+            _ => COLOURS
+                .get(at % (COLOURS.len() - 1))
+                .copied()
+                .unwrap_or(BLACK),
         };
         let width = if *policy == "adaptive" { 4 } else { 2 };
-        let points = shares.iter().filter_map(|share| Some((share * 100.0, find(table, policy, *share)?.hit_ratio)));
+        let points = shares
+            .iter()
+            .filter_map(|share| Some((share * 100.0, find(table, policy, *share)?.hit_ratio)));
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
             .label(*policy)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width)));
+            .legend(move |(x, y)| {
+                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width))
+            });
     }
     chart
         .configure_series_labels()
@@ -158,7 +187,9 @@ fn draw(table: &Table, svg: &mut String) -> Result<(), Box<dyn std::error::Error
 
 fn find<'a>(table: &'a Table, policy: &str, share: f64) -> Option<&'a Cell> {
     let cells = table.cells.iter();
-    cells.into_iter().find(|cell| cell.policy == policy && (cell.share - share).abs() < 1e-12)
+    cells
+        .into_iter()
+        .find(|cell| cell.policy == policy && (cell.share - share).abs() < 1e-12)
 }
 
 fn figure(ratio: f64) -> String {
@@ -184,14 +215,26 @@ mod tests {
             cost: Cost::Flops,
             setup: ultrakv_cache::Setup::default(),
         };
-        let table = replay(&generate(Mix::Chat, 5, 400), &plan, |done, total| assert!(done <= total));
-        let forms = [text(&table), json(&table).unwrap(), picture(&table).unwrap()];
+        let table = replay(&generate(Mix::Chat, 5, 400), &plan, |done, total| {
+            assert!(done <= total)
+        });
+        let forms = [
+            text(&table),
+            json(&table).unwrap(),
+            picture(&table).unwrap(),
+        ];
         for kind in &plan.kinds {
             let name = kind.recipe().name;
             assert!(forms.iter().all(|form| form.contains(name)), "{name}");
             for share in &plan.shares {
-                let (own, most) = (table.hit_ratio(name, *share), table.hit_ratio("opt", *share));
-                assert!(own <= most && own > Some(0.0), "{name}: {own:?} of {most:?}");
+                let (own, most) = (
+                    table.hit_ratio(name, *share),
+                    table.hit_ratio("opt", *share),
+                );
+                assert!(
+                    own <= most && own > Some(0.0),
+                    "{name}: {own:?} of {most:?}"
+                );
             }
         }
     }

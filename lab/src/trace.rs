@@ -53,7 +53,9 @@ impl Trace {
         let mut numbers: Vec<Option<u32>> = vec![None; old.len()];
         let mut requests = std::mem::take(&mut self.requests);
         for block in requests.iter_mut().flat_map(|request| &mut request.blocks) {
-            let slot = usize::try_from(*block).ok().and_then(|block| numbers.get_mut(block));
+            let slot = usize::try_from(*block)
+                .ok()
+                .and_then(|block| numbers.get_mut(block));
             if let Some(slot) = slot {
                 *block = *slot.get_or_insert_with(|| self.add_block());
             }
@@ -68,7 +70,10 @@ impl Trace {
 
     /// Blocks of all requests together.
     pub fn touches(&self) -> usize {
-        self.requests.iter().map(|request| request.blocks.len()).sum()
+        self.requests
+            .iter()
+            .map(|request| request.blocks.len())
+            .sum()
     }
 
     /// Room for `share` of the different blocks, at least one.

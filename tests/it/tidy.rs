@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cache", &[]),
     ("config", &[]),
     ("model", &["cache"]),
+    ("lab", &["cache"]),
     ("actors", &["cache", "config"]),
     ("cluster", &["actors", "cache", "config"]),
     (

@@ -53,7 +53,10 @@ impl Arc {
 
     /// Adapts when `hash` is a ghost, once for each return.
     fn greet(&mut self, hash: u64) {
-        if self.returning.is_some_and(|(returning, _)| returning == hash) {
+        if self
+            .returning
+            .is_some_and(|(returning, _)| returning == hash)
+        {
             return;
         }
         let len = |ghosts: &Ghosts<()>| as_f64(count(ghosts.len()));
@@ -73,7 +76,8 @@ impl Arc {
     fn is_once_over(&self) -> bool {
         let once = as_f64(count(self.queues.len(ONCE)));
         let is_even = (once - self.target).abs() < f64::EPSILON;
-        let is_over = once > self.target || is_even && self.returning.is_some_and(|(_, again)| again);
+        let is_over =
+            once > self.target || is_even && self.returning.is_some_and(|(_, again)| again);
         once > 0.0 && is_over || self.queues.len(AGAIN) == 0
     }
 
@@ -87,7 +91,10 @@ impl Policy for Arc {
     fn admit(&mut self, forest: &Forest, id: BlockId, _facts: &Facts) {
         let hash = hash_of(forest.key(id));
         self.greet(hash);
-        let is_back = self.returning.take().is_some_and(|(returning, _)| returning == hash);
+        let is_back = self
+            .returning
+            .take()
+            .is_some_and(|(returning, _)| returning == hash);
         self.queues.admit(id, if is_back { AGAIN } else { ONCE }, 0);
     }
 
@@ -137,7 +144,11 @@ impl Policy for Arc {
             Some(hash) => self.greet(hash),
             None => self.returning = None,
         }
-        let (first, second) = if self.is_once_over() { (ONCE, AGAIN) } else { (AGAIN, ONCE) };
+        let (first, second) = if self.is_once_over() {
+            (ONCE, AGAIN)
+        } else {
+            (AGAIN, ONCE)
+        };
         let found = self.queues.coldest(forest, first);
         found
             .or_else(|| self.queues.coldest(forest, second))
@@ -146,7 +157,9 @@ impl Policy for Arc {
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
         let mut explanation = self.queues.explain(forest, id, &["once", "again"]);
-        explanation.because.push(("room meant for once", self.target));
+        explanation
+            .because
+            .push(("room meant for once", self.target));
         explanation
     }
 }

@@ -21,7 +21,10 @@ impl Chance {
     }
 
     /// A number below `below`, which is not 0.
-    #[expect(clippy::as_conversions, reason = "the upper half of a product of 64 bits by 32 is below 2^32")]
+    #[expect(
+        clippy::as_conversions,
+        reason = "the upper half of a product of 64 bits by 32 is below 2^32"
+    )]
     pub(crate) const fn below(&mut self, below: u32) -> u32 {
         ((self.next() as u128 * below as u128) >> 64) as u32
     }

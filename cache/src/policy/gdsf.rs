@@ -61,7 +61,11 @@ impl Gdsf {
         let record = &mut self.records[id];
         if std::mem::take(&mut record.is_listed) {
             let place = record.place(id);
-            let list = if record.is_last { &mut self.last } else { &mut self.normal };
+            let list = if record.is_last {
+                &mut self.last
+            } else {
+                &mut self.normal
+            };
             list.remove(&place);
         }
     }
@@ -71,7 +75,11 @@ impl Gdsf {
         if !record.is_suspended {
             record.is_listed = true;
             let place = record.place(id);
-            let list = if record.is_last { &mut self.last } else { &mut self.normal };
+            let list = if record.is_last {
+                &mut self.last
+            } else {
+                &mut self.normal
+            };
             list.insert(place);
         }
     }
@@ -136,7 +144,9 @@ impl Policy for Gdsf {
         for is_last in [false, true] {
             loop {
                 let list = if is_last { &self.last } else { &self.normal };
-                let Some((_, _, id)) = list.first().copied() else { break };
+                let Some((_, _, id)) = list.first().copied() else {
+                    break;
+                };
                 if forest.is_leaf(BlockId(id)) {
                     return Some(BlockId(id));
                 }

@@ -212,7 +212,10 @@ impl Policy for Lfuda {
         Explanation {
             class: if record.has(LAST) { "last" } else { "normal" }.into(),
             score: as_f64(record.merit()),
-            because: vec![("uses", as_f64(record.uses())), ("age at the last", as_f64(record.age()))],
+            because: vec![
+                ("uses", as_f64(record.uses())),
+                ("age at the last", as_f64(record.age())),
+            ],
             can_go: forest.is_leaf(id) && !record.has(SUSPENDED),
         }
     }

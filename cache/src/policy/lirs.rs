@@ -72,7 +72,9 @@ impl Lirs {
     /// Makes the coldest of low recency high, until there are few enough.
     fn lower(&mut self) {
         while self.queues.len(LOW) > self.low_max {
-            let Some(coldest) = self.queues.coldest_any(LOW) else { break };
+            let Some(coldest) = self.queues.coldest_any(LOW) else {
+                break;
+            };
             self.queues.renew(coldest, HIGH);
         }
     }
@@ -136,7 +138,10 @@ impl Policy for Lirs {
     /// end. Here the end is not stored.
     fn admits(&mut self, _forest: &Forest, newcomer: &Newcomer<'_>, victim: BlockId) -> bool {
         let hash = hash_of(newcomer.key);
-        let is_back = self.ghosts.get(hash).is_some_and(|used| self.is_in_stack(*used));
+        let is_back = self
+            .ghosts
+            .get(hash)
+            .is_some_and(|used| self.is_in_stack(*used));
         if is_back || self.queues.queue(victim) == HIGH || self.queues.len(HIGH) == 0 {
             return true;
         }
@@ -149,7 +154,9 @@ impl Policy for Lirs {
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
         let mut explanation = self.queues.explain(forest, id, &["low", "high"]);
         let since = as_f64(self.clock - self.used[id.0]);
-        explanation.because.push(("uses of others since its own", since));
+        explanation
+            .because
+            .push(("uses of others since its own", since));
         explanation
     }
 }

@@ -278,7 +278,10 @@ impl Policy for Lru {
         Explanation {
             class: format!("{:?}", record.rank()).to_lowercase(),
             score: as_f64(record.used()),
-            because: vec![("uses of others since", as_f64(self.clock - 1 - record.used()))],
+            because: vec![(
+                "uses of others since",
+                as_f64(self.clock - 1 - record.used()),
+            )],
             can_go: forest.is_leaf(id) && record.place() != Place::Suspended,
         }
     }

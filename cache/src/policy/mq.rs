@@ -47,7 +47,9 @@ impl Default for Mq {
 }
 
 fn queue_of(uses: u32) -> u8 {
-    u8::try_from(uses.max(1).ilog2()).unwrap_or(QUEUES).min(QUEUES - 1)
+    u8::try_from(uses.max(1).ilog2())
+        .unwrap_or(QUEUES)
+        .min(QUEUES - 1)
 }
 
 impl Mq {
@@ -76,10 +78,17 @@ impl Mq {
 
 impl Policy for Mq {
     fn admit(&mut self, forest: &Forest, id: BlockId, _facts: &Facts) {
-        let uses = self.ghosts.remove(hash_of(forest.key(id))).unwrap_or(0).saturating_add(1);
+        let uses = self
+            .ghosts
+            .remove(hash_of(forest.key(id)))
+            .unwrap_or(0)
+            .saturating_add(1);
         self.clock += 1;
         self.lives.reach(id.0);
-        self.lives[id.0] = Life { uses, expires: self.clock + LIFETIME };
+        self.lives[id.0] = Life {
+            uses,
+            expires: self.clock + LIFETIME,
+        };
         self.queues.admit(id, queue_of(uses), 0);
         self.adjust();
     }
@@ -88,7 +97,10 @@ impl Policy for Mq {
         for id in path(forest, id) {
             self.clock += 1;
             let uses = self.lives[id.0].uses.saturating_add(1);
-            self.lives[id.0] = Life { uses, expires: self.clock + LIFETIME };
+            self.lives[id.0] = Life {
+                uses,
+                expires: self.clock + LIFETIME,
+            };
             self.queues.renew(id, queue_of(uses));
             self.adjust();
         }
@@ -111,7 +123,8 @@ impl Policy for Mq {
 
     fn evict(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {
         let room = self.queues.total();
-        self.ghosts.insert(hash_of(forest.key(id)), self.lives[id.0].uses);
+        self.ghosts
+            .insert(hash_of(forest.key(id)), self.lives[id.0].uses);
         self.ghosts.keep(room * GHOSTS_A_BLOCK);
         self.forget(forest, id, heir);
     }
@@ -122,9 +135,13 @@ impl Policy for Mq {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        let names = ["queue 0", "queue 1", "queue 2", "queue 3", "queue 4", "queue 5", "queue 6", "queue 7"];
+        let names = [
+            "queue 0", "queue 1", "queue 2", "queue 3", "queue 4", "queue 5", "queue 6", "queue 7",
+        ];
         let mut explanation = self.queues.explain(forest, id, &names);
-        explanation.because.push(("uses", f64::from(self.lives[id.0].uses)));
+        explanation
+            .because
+            .push(("uses", f64::from(self.lives[id.0].uses)));
         explanation
     }
 }

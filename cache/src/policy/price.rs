@@ -69,11 +69,17 @@ mod tests {
 
     #[test]
     fn encoding_further_is_cheaper_than_dropping_until_it_frees_too_little() {
-        let alternative = |frees_bytes, later_cost| Alternative { frees_bytes, later_cost };
+        let alternative = |frees_bytes, later_cost| Alternative {
+            frees_bytes,
+            later_cost,
+        };
         let dropped = alternative(1_000, 500.0);
         assert_eq!(cheapest(&[dropped, alternative(500, 5.0)]), Some(1));
         assert_eq!(cheapest(&[dropped, alternative(5, 5.0)]), Some(0));
         assert_eq!(cheapest(&[alternative(0, 0.0)]), None);
-        assert_eq!(cheapest(&[alternative(10, 1.0), alternative(100, 10.0)]), Some(1));
+        assert_eq!(
+            cheapest(&[alternative(10, 1.0), alternative(100, 10.0)]),
+            Some(1)
+        );
     }
 }

@@ -179,11 +179,21 @@ impl Queues {
     /// What all these policies say of a block.
     pub(crate) fn explain(&self, forest: &Forest, id: BlockId, queues: &[&str]) -> Explanation {
         let node = self.nodes[id.0];
-        let name = queues.get(usize::from(node.queue)).copied().unwrap_or("queue");
+        let name = queues
+            .get(usize::from(node.queue))
+            .copied()
+            .unwrap_or("queue");
         Explanation {
-            class: if node.state & LAST == 0 { name.to_owned() } else { format!("{name}, last") },
+            class: if node.state & LAST == 0 {
+                name.to_owned()
+            } else {
+                format!("{name}, last")
+            },
             score: as_f64(node.stamp),
-            because: vec![("moves of others since", as_f64(self.clock - node.stamp)), ("mark", f64::from(node.mark))],
+            because: vec![
+                ("moves of others since", as_f64(self.clock - node.stamp)),
+                ("mark", f64::from(node.mark)),
+            ],
             can_go: self.can_go(forest, id),
         }
     }
@@ -203,7 +213,11 @@ impl Queues {
 
     fn list_of(&self, id: u32) -> usize {
         let node = &self.nodes[id];
-        if node.state & LAST != 0 { self.lens.len() } else { usize::from(node.queue) }
+        if node.state & LAST != 0 {
+            self.lens.len()
+        } else {
+            usize::from(node.queue)
+        }
     }
 
     fn set_queue(&mut self, id: u32, queue: u8) {

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::policy::{
-    Policy, adaptive, arc, gdsf, lfuda, lirs, lru, mq, s3_fifo, sieve,
-};
+use crate::policy::{Policy, adaptive, arc, gdsf, lfuda, lirs, lru, mq, s3_fifo, sieve};
 
 /// What a policy is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,13 +111,22 @@ mod tests {
     #[test]
     fn every_policy_is_found_under_its_own_name_only() {
         for kind in PolicyKind::all() {
-            let Recipe { name, summary, source, .. } = kind.recipe();
+            let Recipe {
+                name,
+                summary,
+                source,
+                ..
+            } = kind.recipe();
             assert_eq!(PolicyKind::named(name), Some(kind));
             assert!(summary.ends_with('.') && !source.is_empty(), "{name}");
-            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'));
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            );
         }
         assert_eq!(PolicyKind::named("none"), None);
-        let names: std::collections::BTreeSet<_> = PolicyKind::all().map(|kind| kind.recipe().name).collect();
+        let names: std::collections::BTreeSet<_> =
+            PolicyKind::all().map(|kind| kind.recipe().name).collect();
         assert_eq!(names.len(), PolicyKind::all().count());
     }
 }

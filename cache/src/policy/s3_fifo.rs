@@ -80,12 +80,14 @@ impl S3Fifo {
 impl Policy for S3Fifo {
     fn admit(&mut self, forest: &Forest, id: BlockId, _facts: &Facts) {
         let is_known = self.ghosts.remove(hash_of(forest.key(id))).is_some();
-        self.queues.admit(id, if is_known { MAIN } else { SMALL }, 0);
+        self.queues
+            .admit(id, if is_known { MAIN } else { SMALL }, 0);
     }
 
     fn touch(&mut self, forest: &Forest, id: BlockId) {
         for id in path(forest, id) {
-            self.queues.set_mark(id, self.queues.mark(id).saturating_add(1));
+            self.queues
+                .set_mark(id, self.queues.mark(id).saturating_add(1));
         }
     }
 

@@ -196,7 +196,11 @@ proptest! {
 }
 
 /// Stores roots with these numbers.
-fn admit<P: Policy>(policy: &mut P, forest: &mut Forest, numbers: std::ops::Range<usize>) -> Vec<BlockId> {
+fn admit<P: Policy>(
+    policy: &mut P,
+    forest: &mut Forest,
+    numbers: std::ops::Range<usize>,
+) -> Vec<BlockId> {
     let store = |number| {
         let Inserted::New(id) = forest.insert(&key(number), None) else {
             panic!("keys are new")
@@ -245,7 +249,9 @@ fn lfuda_lets_what_was_popular_long_ago_be_overtaken() {
     for number in 1..1_000 {
         let new = admit(&mut policy, &mut forest, number..number + 1)[0];
         (0..10).for_each(|_| policy.touch(&forest, new));
-        if victim_sparing(&mut policy, &forest, None, Some(new), || Rank::Normal) == Some(old) && policy.merit(old) < policy.merit(new) {
+        if victim_sparing(&mut policy, &forest, None, Some(new), || Rank::Normal) == Some(old)
+            && policy.merit(old) < policy.merit(new)
+        {
             return;
         }
         policy.evict(&forest, new, None);

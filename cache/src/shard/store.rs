@@ -111,7 +111,9 @@ impl Shard {
     /// What a block takes and saves.
     fn facts(&self, block: &ReserveBlock, parent: Option<BlockId>) -> Facts {
         let ReserveBlock { header, depth, .. } = block;
-        let depth = parent.map_or(*depth, |id| u32::from(self.forest.depth(id)).saturating_add(1));
+        let depth = parent.map_or(*depth, |id| {
+            u32::from(self.forest.depth(id)).saturating_add(1)
+        });
         let tokens_before = u64::from(depth) * u64::from(header.tokens);
         Facts {
             bytes: self.pages(header.payload_bytes) * u64::from(self.config.page_bytes),

@@ -12,7 +12,9 @@ impl Chance {
         let mut key = [0; 32];
         let (low, high) = key.split_at_mut(8);
         low.copy_from_slice(&seed.to_le_bytes());
-        high.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+        high.iter_mut()
+            .zip(name.bytes())
+            .for_each(|(to, from)| *to = from);
         Self(ChaCha8Rng::from_seed(key))
     }
 

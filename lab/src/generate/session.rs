@@ -23,7 +23,14 @@ struct Texts {
 
 impl Texts {
     /// `count` texts of about `tokens`, behind the common `front`.
-    fn new(count: usize, skew: f64, tokens: f64, front: &[u32], chance: &mut Chance, trace: &mut Trace) -> Self {
+    fn new(
+        count: usize,
+        skew: f64,
+        tokens: f64,
+        front: &[u32],
+        chance: &mut Chance,
+        trace: &mut Trace,
+    ) -> Self {
         let block_tokens = f64::from(trace.block_tokens);
         let mut text = || {
             let own = whole(chance.around(tokens, 0.6) / block_tokens);
@@ -113,10 +120,20 @@ impl Session {
                 let first = chance.around(shared.turn_tokens, 0.8);
                 (shared.tools.pick(chance), first, steps, shared.step_ms)
             }
-            Kind::Template => (shared.templates.pick(chance), chance.around(600.0, 0.8), 1, 0.0),
+            Kind::Template => (
+                shared.templates.pick(chance),
+                chance.around(600.0, 0.8),
+                1,
+                0.0,
+            ),
             Kind::Document => {
                 let turns = if chance.happens(0.3) { 3 } else { 1 };
-                (shared.documents.pick(chance), chance.around(250.0, 0.5), turns, shared.think_ms)
+                (
+                    shared.documents.pick(chance),
+                    chance.around(250.0, 0.5),
+                    turns,
+                    shared.think_ms,
+                )
             }
             Kind::Scan => (Vec::new(), chance.around(20_000.0, 0.6), 1, 0.0),
         };
@@ -149,7 +166,9 @@ impl Session {
             // Who has asked twice will likely ask again.
             Kind::Chat => {
                 let habit = 1.0 - 1.0 / (1.0 + 0.6 * f64::from(self.turns));
-                chance.happens(self.continues + (0.85 - self.continues) * (habit - 0.375).max(0.0) * 1.6)
+                chance.happens(
+                    self.continues + (0.85 - self.continues) * (habit - 0.375).max(0.0) * 1.6,
+                )
             }
             _ => self.turns < self.turns_max,
         };
@@ -164,7 +183,11 @@ impl Session {
         self.add(tokens, trace);
         // One tool in twenty takes minutes.
         let is_slow = self.kind == Kind::Agent && chance.happens(0.05);
-        let median = if is_slow { 40.0 * self.next_ms } else { self.next_ms };
+        let median = if is_slow {
+            40.0 * self.next_ms
+        } else {
+            self.next_ms
+        };
         Some(millis(chance.around(median, 0.9)))
     }
 

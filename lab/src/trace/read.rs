@@ -53,7 +53,9 @@ pub enum TraceError {
         what: String,
     },
     /// One id stands after two different ones, so ids are contents of single blocks and not of prefixes.
-    #[error("line {line}: block {id} follows {after:?} here and something else before; ids must name whole prefixes")]
+    #[error(
+        "line {line}: block {id} follows {after:?} here and something else before; ids must name whole prefixes"
+    )]
     NotChained {
         /// From 1.
         line: usize,
@@ -110,7 +112,12 @@ struct Ids {
 }
 
 impl Ids {
-    fn chain(&mut self, trace: &mut Trace, ids: &[u64], line: usize) -> Result<Vec<u32>, TraceError> {
+    fn chain(
+        &mut self,
+        trace: &mut Trace,
+        ids: &[u64],
+        line: usize,
+    ) -> Result<Vec<u32>, TraceError> {
         let mut blocks = Vec::with_capacity(ids.len());
         let mut after = None;
         for id in ids {
@@ -119,7 +126,11 @@ impl Ids {
                 .entry(*id)
                 .or_insert_with(|| (trace.add_block(), after));
             if first_after != after {
-                return Err(TraceError::NotChained { line, id: *id, after });
+                return Err(TraceError::NotChained {
+                    line,
+                    id: *id,
+                    after,
+                });
             }
             blocks.push(number);
             after = Some(*id);
@@ -154,10 +165,12 @@ pub fn read(name: &str, format: Format, mut from: impl BufRead) -> Result<Trace,
                 trace.requests.push(Request { at_ms, blocks });
             }
             Format::Mooncake | Format::Ours => {
-                let parsed: Line = serde_json::from_str(row).map_err(|error| malformed(line, error))?;
+                let parsed: Line =
+                    serde_json::from_str(row).map_err(|error| malformed(line, error))?;
                 let blocks = ids.chain(&mut trace, &parsed.hash_ids, line)?;
                 if !blocks.is_empty() {
-                    let at_ms = millis(parsed.timestamp).ok_or_else(|| malformed(line, "a negative time"))?;
+                    let at_ms = millis(parsed.timestamp)
+                        .ok_or_else(|| malformed(line, "a negative time"))?;
                     trace.requests.push(Request { at_ms, blocks });
                 }
             }
@@ -177,7 +190,10 @@ fn malformed(line: usize, what: impl ToString) -> TraceError {
 fn header(row: &str) -> Result<u32, TraceError> {
     let header: Header = serde_json::from_str(row).map_err(|error| malformed(1, error))?;
     if header.ultrakv_trace != 1 || header.block_tokens == 0 {
-        return Err(malformed(1, "want version 1 and at least one token a block"));
+        return Err(malformed(
+            1,
+            "want version 1 and at least one token a block",
+        ));
     }
     Ok(header.block_tokens)
 }
@@ -218,8 +234,17 @@ mod tests {
     fn reads_each_format() {
         let lines = "{\"timestamp\": 5, \"input_length\": 9, \"hash_ids\": [7, 9]}\n\n{\"timestamp\": 6, \"hash_ids\": [7, 8]}\n";
         let trace = read_str(Format::Mooncake, lines).unwrap();
-        assert_eq!((trace.block_tokens, trace.unique_blocks(), trace.touches()), (512, 3, 4));
-        assert_eq!(trace.requests[1], Request { at_ms: 6, blocks: vec![0, 2] });
+        assert_eq!(
+            (trace.block_tokens, trace.unique_blocks(), trace.touches()),
+            (512, 3, 4)
+        );
+        assert_eq!(
+            trace.requests[1],
+            Request {
+                at_ms: 6,
+                blocks: vec![0, 2]
+            }
+        );
         let ours = format!("{{\"ultrakv_trace\": 1, \"block_tokens\": 16}}\n{lines}");
         let trace = read_str(Format::Ours, &ours).unwrap();
         assert_eq!((trace.block_tokens, trace.requests.len()), (16, 2));
@@ -230,12 +255,29 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         let code = |format, text| read_str(format, text).unwrap_err();
-        let error = code(Format::Mooncake, "{\"timestamp\": 1, \"hash_ids\": [1]}\n{\"timestamp\"\n");
-        assert_eq!((error.code(), error.to_string().starts_with("line 2")), ("trace_malformed", true));
-        let two = "{\"timestamp\": 1, \"hash_ids\": [1, 3]}\n{\"timestamp\": 1, \"hash_ids\": [2, 3]}\n";
+        let error = code(
+            Format::Mooncake,
+            "{\"timestamp\": 1, \"hash_ids\": [1]}\n{\"timestamp\"\n",
+        );
+        assert_eq!(
+            (error.code(), error.to_string().starts_with("line 2")),
+            ("trace_malformed", true)
+        );
+        let two =
+            "{\"timestamp\": 1, \"hash_ids\": [1, 3]}\n{\"timestamp\": 1, \"hash_ids\": [2, 3]}\n";
         assert_eq!(code(Format::Mooncake, two).code(), "trace_not_chained");
         assert_eq!(code(Format::CacheSimCsv, "time,id\n").code(), "trace_empty");
-        assert_eq!(code(Format::CacheSimCsv, "time,id\n-1,4\n").code(), "trace_malformed");
-        assert_eq!(code(Format::Ours, "{\"ultrakv_trace\": 2, \"block_tokens\": 1}\n").code(), "trace_malformed");
+        assert_eq!(
+            code(Format::CacheSimCsv, "time,id\n-1,4\n").code(),
+            "trace_malformed"
+        );
+        assert_eq!(
+            code(
+                Format::Ours,
+                "{\"ultrakv_trace\": 2, \"block_tokens\": 1}\n"
+            )
+            .code(),
+            "trace_malformed"
+        );
     }
 }

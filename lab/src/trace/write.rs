@@ -50,6 +50,9 @@ mod tests {
         let trace = generate(Mix::Everything, 4, 300);
         let mut text = Vec::new();
         write(&trace, &mut text).unwrap();
-        assert_eq!(read(&trace.name, Format::Ours, text.as_slice()).unwrap(), trace);
+        assert_eq!(
+            read(&trace.name, Format::Ours, text.as_slice()).unwrap(),
+            trace
+        );
     }
 }

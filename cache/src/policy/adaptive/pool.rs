@@ -39,13 +39,14 @@ impl Pool {
     /// Scores all candidates anew, once a request; those without a score are no longer candidates.
     pub(super) fn refresh(&mut self, request: u32, score: impl Fn(u32) -> Option<f32>) {
         if std::mem::replace(&mut self.request, request) != request {
-            self.candidates.retain_mut(|candidate| match score(candidate.id) {
-                Some(score) => {
-                    candidate.score = score;
-                    true
-                }
-                None => false,
-            });
+            self.candidates
+                .retain_mut(|candidate| match score(candidate.id) {
+                    Some(score) => {
+                        candidate.score = score;
+                        true
+                    }
+                    None => false,
+                });
         }
     }
 
@@ -55,20 +56,28 @@ impl Pool {
             self.candidates.push(candidate);
             return None;
         }
-        let highest = self
-            .candidates
-            .iter_mut()
-            .reduce(|highest, other| if highest.goes_before(other) { other } else { highest })?;
-        if candidate.goes_before(highest) {
-            return Some(std::mem::replace(highest, candidate).id);
+        let candidates = self.candidates.iter_mut();
+        let highest = candidates.reduce(|highest, other| match highest.goes_before(other) {
+            true => other,
+            false => highest,
+        })?;
+        // Mostly none is better than the worst of the best.
+        if !candidate.goes_before(highest) {
+            return Some(candidate.id);
         }
-        Some(candidate.id)
+        Some(std::mem::replace(highest, candidate).id)
     }
 
     /// The place of the lowest.
     pub(super) fn lowest(&self) -> Option<(usize, Candidate)> {
         let candidates = self.candidates.iter().copied().enumerate();
-        candidates.reduce(|lowest, other| if other.1.goes_before(&lowest.1) { other } else { lowest })
+        candidates.reduce(|lowest, other| {
+            if other.1.goes_before(&lowest.1) {
+                other
+            } else {
+                lowest
+            }
+        })
     }
 
     /// Takes the candidate at a place out.
