@@ -52,9 +52,6 @@ pub(super) static RECIPE: Recipe = Recipe {
 /// Leaves drawn for one victim, beside those that earlier draws left.
 const DRAWN: u32 = 16;
 
-/// Leaves drawn at a time.
-const BATCH: usize = 8;
-
 /// Leaves drawn when none are left.
 const DRAWN_FIRST: u32 = 64;
 
@@ -64,14 +61,14 @@ const GHOSTS_A_BLOCK: usize = 5;
 /// Ghosts kept however few blocks are present.
 const GHOSTS_MIN: usize = 1_024;
 
-/// Blocks used and stored between two estimates, so that an estimate's fifth of a millisecond is some nanoseconds a block.
-const ESTIMATE_EVERY: u32 = 4_096;
+/// Requests between two estimates.
+const REBUILD_EVERY: u32 = 128;
 
-/// Lives that go on are counted from samples of this many at each estimate: of blocks, and of ghosts.
-const ALIVE_SAMPLE: u32 = 1_000;
+/// Lives that go on are counted from a sample of this many at each estimate.
+const ALIVE_SAMPLE: u32 = 2_000;
 
-/// What an observation still counts after [`ESTIMATE_EVERY`] blocks.
-const FADE: f32 = 0.987;
+/// What an observation still counts after [`REBUILD_EVERY`] requests.
+const FADE: f32 = 0.99;
 
 /// See the module.
 pub struct Adaptive {
@@ -86,8 +83,6 @@ pub struct Adaptive {
     chance: Chance,
     /// Number of the request that is being served.
     request: u32,
-    /// Blocks used and stored since the last estimate.
-    work: u32,
     newest: Option<BlockId>,
     expected: BTreeMap<u32, Now>,
     now: Now,
@@ -117,8 +112,6 @@ impl Adaptive {
             curves: Curves::new(),
             chance: Chance::new(setup.seed),
             request: 1,
-            // The first comes soon: what is known beforehand is little.
-            work: ESTIMATE_EVERY / 2,
             newest: None,
             expected: BTreeMap::new(),
             now: Now(0),
@@ -223,8 +216,13 @@ impl Adaptive {
         pool.refresh(self.request, |id| {
             self.candidate(id, list).map(|candidate| candidate.score)
         });
-        for from in (0..draws.min(len)).step_by(BATCH) {
-            self.draw(&mut pool, list, from, len <= draws);
+        for draw in 0..draws.min(len) {
+            let place = if len <= draws {
+                draw
+            } else {
+                self.chance.below(len)
+            };
+            self.offer(&mut pool, list, self.leaves[list].get(place));
         }
         let mut lowest = None;
         while let Some((place, found)) = pool.lowest() {
@@ -261,27 +259,15 @@ impl Adaptive {
         })
     }
 
-    /// Draws some leaves into the pool, or takes those from a place on. In steps that do not depend on one another, so that
-    /// the lines they miss in the processor's cache arrive together.
-    fn draw(&mut self, pool: &mut Pool, list: usize, from: u32, is_all: bool) {
-        let len = self.leaves[list].len();
-        let mut places = [0; BATCH];
-        for (place, next) in places.iter_mut().zip(from..) {
-            *place = if is_all { next } else { self.chance.below(len) };
-        }
-        let ids = places.map(|place| self.leaves[list].get(place));
-        let records = ids.map(|id| id.map(|id| (id, self.records[id])));
-        for (id, record) in records.into_iter().flatten() {
-            if record.has(POOLED) {
-                continue;
-            }
-            let (score, depth) = (self.score(&record.life, record.value), record.life.depth);
-            let left = pool.add(Candidate { score, depth, id });
-            if left != Some(id) {
-                self.records[id].set(POOLED, true);
-                if let Some(left) = left {
-                    self.records[left].set(POOLED, false);
-                }
+    /// Puts a block into the pool of its list, unless it is there already.
+    fn offer(&mut self, pool: &mut Pool, list: usize, id: Option<u32>) {
+        let Some(id) = id.filter(|id| !self.records[*id].has(POOLED)) else {
+            return;
+        };
+        if let Some(candidate) = self.candidate(id, list) {
+            self.records[id].set(POOLED, true);
+            if let Some(left) = pool.add(candidate) {
+                self.records[left].set(POOLED, false);
             }
         }
     }
@@ -299,7 +285,7 @@ impl Adaptive {
             }
         }
         let places = self.ghosts.places();
-        let draws = places.min(usize::try_from(ALIVE_SAMPLE).unwrap_or(usize::MAX));
+        let draws = places.min(2_000);
         for _ in 0..draws {
             if let Some(life) = self.ghosts.pick(self.chance.next()) {
                 let many = as_f32(count(places)) / as_f32(count(draws));
@@ -315,8 +301,7 @@ impl Policy for Adaptive {
     fn begin(&mut self, now: Now) {
         self.now = now;
         self.request = self.request.wrapping_add(1);
-        if self.work >= ESTIMATE_EVERY {
-            self.work = 0;
+        if self.request.is_multiple_of(REBUILD_EVERY) {
             self.estimate();
         }
     }
@@ -327,7 +312,6 @@ impl Policy for Adaptive {
         self.records.reach(id.0);
         self.slots = self.slots.max(id.0 + 1);
         self.present += 1;
-        self.work += 1;
         self.records[id.0] = Record {
             life,
             place: NOWHERE,
@@ -351,7 +335,6 @@ impl Policy for Adaptive {
             if life.used == self.request {
                 break; // And so are all above it.
             }
-            self.work += 1;
             self.curves.saw_use(life.class(), self.age(&life));
             let life = &mut self.records[id.0].life;
             life.used = self.request;

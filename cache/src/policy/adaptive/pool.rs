@@ -56,16 +56,17 @@ impl Pool {
             self.candidates.push(candidate);
             return None;
         }
-        let candidates = self.candidates.iter_mut();
-        let highest = candidates.reduce(|highest, other| match highest.goes_before(other) {
-            true => other,
-            false => highest,
+        let highest = self.candidates.iter_mut().reduce(|highest, other| {
+            if highest.goes_before(other) {
+                other
+            } else {
+                highest
+            }
         })?;
-        // Mostly none is better than the worst of the best.
-        if !candidate.goes_before(highest) {
-            return Some(candidate.id);
+        if candidate.goes_before(highest) {
+            return Some(std::mem::replace(highest, candidate).id);
         }
-        Some(std::mem::replace(highest, candidate).id)
+        Some(candidate.id)
     }
 
     /// The place of the lowest.
