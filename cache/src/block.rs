@@ -4,6 +4,7 @@
 use thiserror::Error;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::codec::{Codec, Encoded};
 use crate::key::BlockKey;
 use crate::layout::BlockLayout;
 
@@ -15,31 +16,6 @@ const HEADER_COVERED_BYTES: usize = 32;
 
 /// First byte of every encoded header.
 const HEADER_VERSION: u8 = 1;
-
-/// How a payload is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Codec {
-    /// The numbers as the layout orders them, nothing changed.
-    Raw = 0,
-}
-
-impl Codec {
-    /// The number that stands for this codec in headers. Never reused, never changed.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Raw => 0,
-        }
-    }
-
-    /// The codec that `code` stands for.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Raw),
-            _ => None,
-        }
-    }
-}
 
 /// What is known of a block besides its key and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,20 +49,42 @@ impl BlockHeader {
         header
     }
 
+    /// The header of a `payload` that [`crate::codec::Encoder`] made, stored under `key`.
+    pub fn seal_encoded(
+        layout: BlockLayout,
+        tokens: u32,
+        encoded: &Encoded,
+        key: &BlockKey,
+        payload: &[u8],
+    ) -> Self {
+        let mut header = Self {
+            codec: encoded.codec,
+            error_max: encoded.error_max,
+            ..Self::seal(layout, tokens, key, &[])
+        };
+        header.payload_bytes = u64::try_from(payload.len()).unwrap_or(u64::MAX);
+        header.checksum = header.checksum_of(key, payload);
+        header
+    }
+
     /// Whether `payload` is what was sealed into this header under this `key`: right bytes under a wrong key fail too.
     pub fn verify(&self, key: &BlockKey, payload: &[u8]) -> bool {
         u64::try_from(payload.len()) == Ok(self.payload_bytes)
             && self.checksum == self.checksum_of(key, payload)
     }
 
-    /// Whether length, tokens and layout agree: a raw payload has exactly the bytes its layout asks for, an opaque one any
-    /// number but zero.
+    /// Whether length, tokens, layout and codec agree: a raw payload has exactly the bytes its layout asks for, an encoded
+    /// one some but fewer, an opaque one any number but zero; only a lossy codec states an error, or numbers that once
+    /// were lossy and lie raw.
     pub fn is_consistent(&self) -> bool {
         let bytes_agree = match self.layout.payload_bytes(self.tokens) {
-            Some(bytes) => bytes == self.payload_bytes,
-            None => self.layout == BlockLayout::OPAQUE,
+            Some(bytes) if self.codec == Codec::Raw => bytes == self.payload_bytes,
+            Some(bytes) => self.payload_bytes < bytes || !self.codec.is_exact(),
+            None => self.layout == BlockLayout::OPAQUE && self.codec.is_exact(),
         };
-        bytes_agree && self.payload_bytes > 0 && is_error_bound(self.error_max)
+        let error_agrees =
+            !self.codec.is_exact() || self.codec == Codec::Raw || self.error_max == 0.0;
+        bytes_agree && error_agrees && self.payload_bytes > 0 && is_error_bound(self.error_max)
     }
 
     /// The header's bytes.

@@ -79,6 +79,7 @@
 pub mod arena;
 pub mod block;
 pub mod budget;
+pub mod codec;
 pub mod effect;
 pub mod entry;
 pub mod event;
@@ -95,8 +96,9 @@ mod slab;
 pub mod time;
 
 pub use arena::{Arena, Extents, PageRange};
-pub use block::{BlockHeader, Codec, HEADER_BYTES, HeaderError};
+pub use block::{BlockHeader, HEADER_BYTES, HeaderError};
 pub use budget::{Budget, Usage};
+pub use codec::Codec;
 pub use effect::{Effect, Lent, Listed, PinOutcome, PutRefusal};
 pub use entry::{
     ENTRY_OVERHEAD_BYTES, Entry, EntryBox, EntryClass, EntryFull, EntryPage, EntryValue,

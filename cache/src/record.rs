@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::arena::{Extents, PageRange};
-use crate::block::{BlockHeader, Codec};
+use crate::block::BlockHeader;
+use crate::codec::Codec;
 use crate::event::Pin;
 use crate::forest::BlockId;
 use crate::layout::{BlockKind, BlockLayout, Dtype};
@@ -129,7 +130,7 @@ impl Record {
 
 // A code that does not fit its bits would be read back as another.
 const _: () =
-    assert!(BlockKind::Opaque.code() <= 3 && Dtype::Bf16.code() <= 7 && Codec::Raw.code() <= 7);
+    assert!(BlockKind::Opaque.code() <= 3 && Dtype::Bf16.code() <= 7 && Codec::Archive.code() <= 7);
 
 /// 40 bits with an alignment of one byte.
 #[derive(Clone, Copy, Default)]

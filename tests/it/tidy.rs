@@ -51,7 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Everything the pure room may name: no I/O, no clock, no threads, no runtime.
-const CACHE_DEPENDENCIES: &[&str] = &["blake3", "xxhash-rust", "thiserror"];
+const CACHE_DEPENDENCIES: &[&str] = &["blake3", "xxhash-rust", "thiserror", "zstd-safe"];
 const CACHE_BANNED: &[&str] = &[
     "std::fs",
     "std::io",

@@ -104,6 +104,27 @@ fn is_inconsistent_when_length_and_layout_disagree() {
     assert!(!BlockHeader::seal(dressed, 0, &key(1), &[1]).is_consistent());
 }
 
+#[test]
+fn is_consistent_when_codec_length_and_error_agree() {
+    let encoded = |codec, error_max, bytes: usize| {
+        let encoded = Encoded {
+            codec,
+            error_max,
+            kept_tiles: 0,
+        };
+        let payload = vec![3; bytes];
+        let header = BlockHeader::seal_encoded(layout(), 2, &encoded, &key(1), &payload);
+        assert!(header.verify(&key(1), &payload) && !header.verify(&key(2), &payload));
+        assert_eq!(BlockHeader::decode(&header.encode()), Ok(header));
+        header.is_consistent()
+    };
+    assert!(encoded(Codec::Raw, 0.0, 128) && encoded(Codec::Raw, 0.5, 128));
+    assert!(!encoded(Codec::Raw, 0.0, 100));
+    assert!(encoded(Codec::Planes, 0.0, 100) && encoded(Codec::Int8, 0.5, 100));
+    assert!(!encoded(Codec::Planes, 0.0, 128) && !encoded(Codec::Exponent, 0.5, 100));
+    assert!(!encoded(Codec::Int8, 0.5, 0));
+}
+
 proptest! {
     #[test]
     fn decodes_any_bytes_or_refuses_them_and_writes_back_what_it_read(
