@@ -28,6 +28,7 @@
 use std::fmt;
 
 mod channel;
+pub mod contract;
 mod cursor;
 pub mod decode;
 mod element;
@@ -42,6 +43,7 @@ mod int4;
 mod int8;
 mod isa;
 mod planes;
+mod probe;
 mod rans;
 mod rotated;
 mod scratch;
@@ -49,6 +51,7 @@ mod shape;
 mod tiles;
 mod token;
 
+pub use contract::{Chooser, Contract, Evidence};
 pub use decode::{DecodeError, Decoder, RecodeError};
 pub use encode::{EncodeError, Encoded, Encoder, RawBlock};
 pub use frame::{FRAME_HEADER_BYTES, Frame, FrameError, LAYER_ROW_BYTES, ScaleLayout};

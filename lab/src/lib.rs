@@ -1,7 +1,8 @@
-//! The trace lab of UltraKV: what would each policy have kept, on this trace, with that much room?
+//! The lab of UltraKV: what would each policy have kept, on this trace, with that much room? And what would each rung of the
+//! codec ladder cost and save, on these numbers?
 //!
-//! It drives the forest and the policies that a shard drives, through the calls that a shard makes; there is no second
-//! implementation of anything. Blocks have no bytes here: only who stays is simulated.
+//! It drives the forest, the policies and the codecs that a shard drives, through the calls that a shard makes; there is no
+//! second implementation of anything.
 //!
 //! # Map
 //! | Module | Responsible for |
@@ -12,8 +13,10 @@
 //! | [`optimum`] | what a policy that knows the future keeps |
 //! | [`replay`] | every policy at every capacity, and what that saved |
 //! | [`report`] | the figures as a table, as JSON and as a picture |
+//! | [`codecs`] | keys and values made from a seed or read from files, and every rung on them: error, ratio, speed |
 
 pub mod cache;
+pub mod codecs;
 pub mod generate;
 pub mod optimum;
 pub mod replay;

@@ -162,7 +162,7 @@ pub(super) fn encode<E: Element, const BITS: usize>(
         [E::LOWEST; super::shape::LOSSY_DIMS_MAX],
     ];
     let mut rest = tile;
-    let mut largest = 0.0_f32;
+    let mut largest = 0_u32;
     for tokens in tensor.segments(segment_max(BITS)) {
         let (rows, after) = rest.split_at_checked(tokens * dims)?;
         rest = after;
@@ -175,7 +175,10 @@ pub(super) fn encode<E: Element, const BITS: usize>(
         for (low_key, high_key) in lows.iter().zip(highs) {
             finite &= E::are_finite(*low_key, *high_key);
             let (least, greatest) = (E::of_key(*low_key), E::of_key(*high_key));
-            largest = largest.max(least.abs()).max(greatest.abs());
+            // Magnitudes are ordered as their bits are; integers have a vector maximum, numbers that may be NaN have none.
+            largest = largest
+                .max(least.abs().to_bits())
+                .max(greatest.abs().to_bits());
             low.push(least);
             high.push(greatest);
         }
@@ -183,9 +186,10 @@ pub(super) fn encode<E: Element, const BITS: usize>(
             return None;
         }
     }
+    let largest = f32::from_bits(largest);
     let unit = Unit::of(largest, 0)?;
     out.push(unit.code());
-    let mut scale_max = 0.0_f32;
+    let mut scale_max = 0_u32;
     let mut rest = tile;
     let ranges = low.chunks_exact_mut(dims).zip(high.chunks_exact(dims));
     for (tokens, (zeros, highs)) in tensor.segments(segment_max(BITS)).zip(ranges) {
@@ -208,11 +212,11 @@ pub(super) fn encode<E: Element, const BITS: usize>(
             *scale_place = affine.scale_code.to_le_bytes();
             *zero = affine.zero;
             *inverse = affine.inverse();
-            scale_max = scale_max.max(affine.scale);
+            scale_max = scale_max.max(affine.scale.to_bits());
         }
         quantize::<E, BITS>(rows, zeros, inverses, codes);
     }
-    Some(bound::<E>(largest, scale_max))
+    Some(bound::<E>(largest, f32::from_bits(scale_max)))
 }
 
 #[inline(always)]
@@ -290,13 +294,14 @@ pub(super) fn decode<E: Element, const BITS: usize>(
         let (zeros_low, zeros_high) = zeros.split_at(half);
         let (scales_low, scales_high) = scales.split_at(half);
         for (row, codes) in rows.chunks_exact_mut(dims).zip(codes.chunks_exact(half)) {
+            // One half after the other: loops with one output become vector code.
             let (row_low, row_high) = row.split_at_mut(half);
-            let low = row_low.iter_mut().zip(zeros_low.iter().zip(scales_low));
-            let high = row_high.iter_mut().zip(zeros_high.iter().zip(scales_high));
-            for ((low, high), code) in low.zip(high).zip(codes) {
-                let (place, (zero, scale)) = low;
+            let channels = zeros_low.iter().zip(scales_low);
+            for ((place, code), (zero, scale)) in row_low.iter_mut().zip(codes).zip(channels) {
                 *place = E::store(f32::from(*code & 15) * *scale + *zero);
-                let (place, (zero, scale)) = high;
+            }
+            let channels = zeros_high.iter().zip(scales_high);
+            for ((place, code), (zero, scale)) in row_high.iter_mut().zip(codes).zip(channels) {
                 *place = E::store(f32::from(*code >> 4) * *scale + *zero);
             }
         }

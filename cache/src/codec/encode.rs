@@ -17,8 +17,8 @@ use crate::layout::{BlockKind, BlockLayout, Dtype};
 
 /// A step of keys in standard deviations. Half a deviation, as CacheGen's middle level.
 const KEY_STEP: f32 = 0.5;
-/// A step of values under [`Codec::Entropy`].
-const VALUE_STEP: f32 = 0.5;
+/// A step of values under [`Codec::Entropy`]: a little more than of keys, whose errors the softmax makes larger.
+const VALUE_STEP: f32 = 0.57;
 /// A step of values under [`Codec::Archive`]: values forgive more than keys.
 const ARCHIVE_VALUE_STEP: f32 = 1.0;
 

@@ -39,20 +39,21 @@ impl Term for i16 {
 pub(super) type Row<T> = [T; LANES];
 
 #[inline(always)]
-fn both<T: Term>(a: Row<T>, b: Row<T>) -> (Row<T>, Row<T>) {
-    let (mut sum, mut difference) = (a, a);
-    for ((sum, difference), b) in sum.iter_mut().zip(&mut difference).zip(b) {
-        let a = *sum;
-        *sum = a.plus(b);
-        *difference = a.minus(b);
+fn both<T: Term>(a: &Row<T>, b: &Row<T>) -> (Row<T>, Row<T>) {
+    let (mut sum, mut difference) = ([T::default(); LANES], [T::default(); LANES]);
+    for ((place, a), b) in sum.iter_mut().zip(a).zip(b) {
+        *place = a.plus(*b);
+    }
+    for ((place, a), b) in difference.iter_mut().zip(a).zip(b) {
+        *place = a.minus(*b);
     }
     (sum, difference)
 }
 
 #[inline(always)]
-fn four<T: Term>([a, b, c, d]: [Row<T>; 4]) -> [Row<T>; 4] {
+fn four<T: Term>([a, b, c, d]: [&Row<T>; 4]) -> [Row<T>; 4] {
     let ((a, b), (c, d)) = (both(a, b), both(c, d));
-    let ((a, c), (b, d)) = (both(a, c), both(b, d));
+    let ((a, c), (b, d)) = (both(&a, &c), both(&b, &d));
     [a, b, c, d]
 }
 
@@ -64,7 +65,7 @@ fn pass<T: Term>(rows: &mut [Row<T>], stride: usize) -> usize {
             let (ab, cd) = block.split_at_mut(stride * 2);
             let ((a, b), (c, d)) = (ab.split_at_mut(stride), cd.split_at_mut(stride));
             for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
-                [*a, *b, *c, *d] = four([*a, *b, *c, *d]);
+                [*a, *b, *c, *d] = four([&*a, &*b, &*c, &*d]);
             }
         }
         return stride * 4;
@@ -72,7 +73,7 @@ fn pass<T: Term>(rows: &mut [Row<T>], stride: usize) -> usize {
     for block in rows.chunks_exact_mut(stride * 2) {
         let (a, b) = block.split_at_mut(stride);
         for (a, b) in a.iter_mut().zip(b) {
-            (*a, *b) = both(*a, *b);
+            (*a, *b) = both(&*a, &*b);
         }
     }
     stride * 2

@@ -51,35 +51,24 @@ pub(super) fn nearest(value: f32) -> u16 {
 #[inline(always)]
 pub(super) fn below(value: f32) -> u16 {
     let near = nearest(value);
-    if load(near) > value {
-        step(near, false)
-    } else {
-        near
-    }
+    turn(turn(near).wrapping_sub(u16::from(load(near) > value)))
 }
 
 /// The smallest binary16 that is not below `value`, for magnitudes up to 65504.
 #[inline(always)]
 pub(super) fn above(value: f32) -> u16 {
     let near = nearest(value);
-    if load(near) < value {
-        step(near, true)
-    } else {
-        near
-    }
+    turn(turn(near).wrapping_add(u16::from(load(near) < value)))
 }
 
-/// The neighbour above or below.
+/// Bits to two's complement integers in the order of the numbers, and back.
+///
+/// The nearest number has the sign of what it is near to, so a step towards zero ends at the zero of that sign and a step away
+/// from it never begins at the other one.
 #[inline(always)]
-const fn step(bits: u16, up: bool) -> u16 {
-    let negative = bits & 0x8000 != 0;
-    match (negative, up) {
-        // From either zero, the neighbour has the other sign's smallest magnitude.
-        (false, false) if bits == 0 => 0x8001,
-        (true, true) if bits == 0x8000 => 0x0001,
-        (false, true) | (true, false) => bits + 1,
-        (false, false) | (true, true) => bits - 1,
-    }
+const fn turn(bits: u16) -> u16 {
+    let negative = (bits.cast_signed() >> 15).cast_unsigned();
+    bits ^ (negative & 0x7fff)
 }
 
 #[inline(always)]

@@ -67,17 +67,22 @@ fn load<E: Element, S: Simd>(tokens: &[E::Bytes], dims: usize, grid: &mut [Row<f
         let from = at * LANES;
         for ((token, low), high) in tokens.chunks_exact(dims).zip(&mut low).zip(&mut high) {
             let numbers = token.get(from..from + rows.len()).unwrap_or_default();
-            for ((number, low), high) in numbers.iter().zip(low).zip(high) {
-                (*low, *high) = E::halves(*number);
+            for (number, low) in numbers.iter().zip(low) {
+                (*low, _) = E::halves(*number);
+            }
+            if E::BYTES == 4 {
+                for (number, high) in numbers.iter().zip(high) {
+                    (_, *high) = E::halves(*number);
+                }
             }
         }
         S::transpose(&mut low);
         if E::BYTES == 4 {
             S::transpose(&mut high);
         }
-        for ((row, low), high) in rows.iter_mut().zip(low).zip(high) {
+        for ((row, low), high) in rows.iter_mut().zip(&low).zip(&high) {
             for ((number, low), high) in row.iter_mut().zip(low).zip(high) {
-                *number = E::load(E::of_halves(low, high));
+                *number = E::load(E::of_halves(*low, *high));
             }
         }
     }
@@ -94,18 +99,31 @@ fn store<E: Element, S: Simd>(
     let mut low = [[0; LANES]; LANES];
     let mut high = [[0; LANES]; LANES];
     for ((row, low), high) in rows.iter().zip(&mut low).zip(&mut high) {
-        for ((number, low), high) in row.iter().zip(low).zip(high) {
-            (*low, *high) = E::halves(E::store(*number));
+        for (number, low) in row.iter().zip(low) {
+            (*low, _) = E::halves(E::store(*number));
+        }
+        if E::BYTES == 4 {
+            for (number, high) in row.iter().zip(high) {
+                (_, *high) = E::halves(E::store(*number));
+            }
         }
     }
     S::transpose(&mut low);
     if E::BYTES == 4 {
         S::transpose(&mut high);
     }
-    for ((token, low), high) in tokens.chunks_exact_mut(dims).zip(low).zip(high) {
+    for ((token, low), high) in tokens.chunks_exact_mut(dims).zip(&low).zip(&high) {
         let places = token.get_mut(from..from + rows.len()).unwrap_or_default();
+        if E::BYTES == 2
+            && let Ok(places) = <&mut [E::Bytes; LANES]>::try_from(&mut *places)
+        {
+            for (place, low) in places.iter_mut().zip(low) {
+                *place = E::of_halves(*low, 0);
+            }
+            continue;
+        }
         for ((place, low), high) in places.iter_mut().zip(low).zip(high) {
-            *place = E::of_halves(low, high);
+            *place = E::of_halves(*low, *high);
         }
     }
 }
@@ -226,7 +244,7 @@ fn quantize<const BITS: usize>(
         .iter_mut()
         .zip(scale_codes.as_chunks_mut::<2>().0);
     let mut inverse = [0.0; LANES];
-    let mut scale_max = 0.0_f32;
+    let mut scale_max = 0_u32;
     for (((low, high), inverse), (zero_place, scale_place)) in
         low.iter_mut().zip(high).zip(&mut inverse).zip(places)
     {
@@ -235,12 +253,13 @@ fn quantize<const BITS: usize>(
         *scale_place = affine.scale_code.to_le_bytes();
         *low = affine.zero;
         *inverse = affine.inverse();
-        scale_max = scale_max.max(affine.scale);
+        scale_max = scale_max.max(affine.scale.to_bits());
     }
     let quantized = |row: &Row<f32>| {
         let mut line = [0_u8; LANES];
-        for (((number, zero), inverse), place) in row.iter().zip(low).zip(inverse).zip(&mut line) {
-            *place = code(*number, zero, inverse);
+        for (((number, zero), inverse), place) in row.iter().zip(&low).zip(&inverse).zip(&mut line)
+        {
+            *place = code(*number, *zero, *inverse);
         }
         line
     };
@@ -257,13 +276,13 @@ fn quantize<const BITS: usize>(
         {
             let [even, odd] = pair;
             let (mut line, odd) = (quantized(even), quantized(odd));
-            for (low, high) in line.iter_mut().zip(odd) {
+            for (low, high) in line.iter_mut().zip(&odd) {
                 *low |= high << 4;
             }
             put(codes, &line);
         }
     }
-    scale_max
+    f32::from_bits(scale_max)
 }
 
 /// Copies as many lanes as there are tokens.
@@ -327,8 +346,8 @@ pub(super) fn decode<E: Element, S: Simd, const BITS: usize>(
                 let from = at * plan.group + part * LANES;
                 let mut numbers = [[0.0; LANES]; LANES];
                 for ((dim, row), numbers) in (from..).zip(rows).zip(&mut numbers) {
-                    for ((number, code), scale) in numbers.iter_mut().zip(row).zip(scale) {
-                        *number = f32::from(*code) * scale;
+                    for ((number, code), scale) in numbers.iter_mut().zip(row).zip(&scale) {
+                        *number = f32::from(*code) * *scale;
                     }
                     if dim.is_multiple_of(plan.transform) {
                         *numbers = plus(numbers, &zero);
@@ -362,15 +381,19 @@ fn plus(a: &Row<f32>, b: &Row<f32>) -> Row<f32> {
 fn unpack<const BITS: usize>(bytes: &[u8], count: usize, codes: &mut [Row<i16>]) {
     if BITS == 8 {
         for (row, line) in codes.iter_mut().zip(bytes.chunks_exact(count)) {
-            *row = get(line).map(i16::from);
+            for (code, byte) in row.iter_mut().zip(&get(line)) {
+                *code = i16::from(*byte);
+            }
         }
         return;
     }
     let pairs = codes.as_chunks_mut::<2>().0.iter_mut();
     for ([even, odd], line) in pairs.zip(bytes.chunks_exact(count)) {
         let line = get(line);
-        *even = line.map(|code| i16::from(code & 15));
-        *odd = line.map(|code| i16::from(code >> 4));
+        for ((even, odd), code) in even.iter_mut().zip(odd).zip(&line) {
+            *even = i16::from(code & 15);
+            *odd = i16::from(code >> 4);
+        }
     }
 }
 

@@ -375,3 +375,77 @@ fn takes_the_room_that_the_ladder_promises() {
         assert!(reached >= ratio, "{codec}: {reached}");
     }
 }
+
+#[test]
+fn a_contract_gets_the_smallest_rung_that_keeps_it() {
+    let layout = layout(BlockKind::Kv, Dtype::Bf16, (2, 2, 64));
+    let plain = plain(&layout, 64, 1.0, 19);
+    let block = RawBlock::new(layout, 64, &plain);
+    let mut out = Vec::new();
+    let mut last = (0, f32::INFINITY);
+    let mut taken = Vec::new();
+    for accepted in [10.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.0] {
+        let contract = Contract {
+            archive: accepted >= 0.5,
+            ..Contract::accepting(accepted)
+        };
+        let (encoded, evidence) = Chooser::default()
+            .choose(&block, &contract, 7, &mut out)
+            .unwrap();
+        assert!(evidence.promised <= accepted || evidence.bound <= accepted);
+        assert!(
+            evidence.probed <= evidence.bound.min(last.1),
+            "{evidence:?}"
+        );
+        assert!(
+            out.len() >= last.0,
+            "a stricter contract must not be smaller"
+        );
+        last = (out.len(), accepted);
+        taken.push(encoded.codec);
+        let again = Chooser::new(Isa::PORTABLE)
+            .choose(&block, &contract, 7, &mut out)
+            .unwrap();
+        assert_eq!(
+            again,
+            (encoded, evidence),
+            "a seed decides alike everywhere"
+        );
+    }
+    assert!(taken.is_sorted_by(|a, b| a >= b), "{taken:?}");
+    taken.dedup();
+    assert!(
+        taken.len() >= 5 && taken.first() == Some(&Codec::Archive),
+        "{taken:?}"
+    );
+    assert_eq!(taken.last(), Some(&Codec::Planes));
+}
+
+#[test]
+fn a_contract_judges_no_block_that_was_lossy_and_none_that_is_opaque() {
+    let layout = layout(BlockKind::Latent, Dtype::F16, (2, 1, 64));
+    let plain = plain(&layout, 64, 0.1, 23);
+    let mut out = Vec::new();
+    let lossy = RawBlock {
+        generation: 1,
+        error_max: 0.5,
+        ..RawBlock::new(layout, 64, &plain)
+    };
+    let (encoded, _) = Chooser::default()
+        .choose(&lossy, &Contract::accepting(0.9), 1, &mut out)
+        .unwrap();
+    assert_eq!(
+        (encoded.codec, encoded.error_max, &out),
+        (Codec::Raw, 0.5, &plain)
+    );
+    let opaque = RawBlock::new(BlockLayout::OPAQUE, 0, &plain);
+    let (encoded, evidence) = Chooser::default()
+        .choose(&opaque, &Contract::accepting(0.9), 1, &mut out)
+        .unwrap();
+    assert!(encoded.codec.is_exact() && evidence.refused == 0);
+    let latent = RawBlock::new(layout, 64, &plain);
+    let (encoded, _) = Chooser::default()
+        .choose(&latent, &Contract::accepting(0.9), 1, &mut out)
+        .unwrap();
+    assert_eq!(encoded.codec, Codec::Entropy);
+}
