@@ -58,27 +58,35 @@ pub(super) struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The output for a query; `weights` is room for a number a token.
-    pub(super) fn answer(&self, query: &[f32], weights: &mut Vec<f32>, output: &mut [f32]) {
+    /// A weight a token for a query.
+    fn weigh(&self, query: &[f32], weights: &mut Vec<f32>) {
         let scale = 1.0 / root(self.dims);
+        let keys = self.keys.chunks_exact(self.dims);
         weights.clear();
-        weights.extend(
-            self.keys
-                .chunks_exact(self.dims)
-                .map(|key| dot(query, key) * scale),
-        );
+        weights.extend(keys.map(|key| dot(query, key) * scale));
         let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut total = 0.0;
         for weight in weights.iter_mut() {
             *weight = (*weight - most).exp();
             total += *weight;
         }
+        weights.iter_mut().for_each(|weight| *weight /= total);
+    }
+
+    /// The values' weighted sum.
+    fn mix(&self, weights: &[f32], output: &mut [f32]) {
         output.fill(0.0);
         for (weight, value) in weights.iter().zip(self.values.chunks_exact(self.dims)) {
             for (sum, value) in output.iter_mut().zip(value) {
-                *sum += *weight / total * value;
+                *sum += *weight * value;
             }
         }
+    }
+
+    /// The output for a query; `weights` is room for a number a token.
+    fn answer(&self, query: &[f32], weights: &mut Vec<f32>, output: &mut [f32]) {
+        self.weigh(query, weights);
+        self.mix(weights, output);
     }
 
     /// A probe whose logits over this head's tokens have `deviation`.
@@ -130,6 +138,10 @@ pub(super) struct Probes {
 pub(super) struct Change {
     /// `Σ‖o' − o‖²` over probes.
     pub(super) error: f32,
+    /// The part of it that the keys' change makes, with the exact values.
+    pub(super) key_error: f32,
+    /// The part that the values' change adds.
+    pub(super) value_error: f32,
     /// `Σ‖o‖²` over probes.
     pub(super) norm: f32,
     /// What no query of the probes' length can exceed, over the probes' mean output.
@@ -166,15 +178,19 @@ impl Probes {
     /// How far answers move when `exact` becomes `coded`.
     pub(super) fn change(&self, exact: &Head<'_>, coded: &Head<'_>) -> Change {
         let dims = exact.dims;
-        let (mut weights, mut output) = (Vec::new(), vec![0.0; dims]);
+        let (mut weights, mut after, mut between) = (Vec::new(), vec![0.0; dims], vec![0.0; dims]);
         let mut change = Change::default();
         for (query, before) in self
             .queries
             .chunks_exact(dims)
             .zip(self.outputs.chunks_exact(dims))
         {
-            coded.answer(query, &mut weights, &mut output);
-            change.error += square_distance(before, &output);
+            coded.weigh(query, &mut weights);
+            coded.mix(&weights, &mut after);
+            exact.mix(&weights, &mut between);
+            change.error += square_distance(before, &after);
+            change.key_error += square_distance(before, &between);
+            change.value_error += square_distance(&between, &after);
             change.norm += dot(before, before);
         }
         let count = number(self.outputs.len() / dims);
