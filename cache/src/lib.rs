@@ -22,6 +22,7 @@
 //! |---|---|---|
 //! | [`key`] | how names are derived, under whose domain, and slots | what is stored |
 //! | [`layout`], [`block`] | what a payload's numbers are; headers and checksums | where it lies |
+//! | [`codec`] | how a payload becomes fewer bytes, and which error that costs attention | where it lies, who asks |
 //! | [`event`], [`effect`], [`budget`], [`time`] | the contract of a shard | how it is kept |
 //! | [`forest`] | presence, parents, longest prefix | pages, policies, time |
 //! | [`policy`] | order of eviction; one file a policy | keys, pages, budgets |

@@ -47,7 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle-core", &["model"]),
     ("candle-nn", &["model"]),
     ("tokenizers", &["model"]),
-    ("clap", &["chaos", "node", "tests"]),
+    ("clap", &["chaos", "lab", "node", "tests"]),
 ];
 
 /// Everything the pure room may name: no I/O, no clock, no threads, no runtime.

@@ -36,7 +36,11 @@ impl Attention<'_> {
     /// The answer to a query that may look at every token.
     pub fn answer(&self, query: &[f32]) -> Answer {
         let scale = 1.0 / (self.dims as f32).sqrt();
-        let logits: Vec<f32> = self.keys.chunks_exact(self.dims).map(|key| dot(query, key) * scale).collect();
+        let logits: Vec<f32> = self
+            .keys
+            .chunks_exact(self.dims)
+            .map(|key| dot(query, key) * scale)
+            .collect();
         let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut weights: Vec<f32> = logits.iter().map(|logit| (logit - most).exp()).collect();
         let total: f32 = weights.iter().sum();
@@ -47,7 +51,11 @@ impl Attention<'_> {
                 *sum += *weight * value;
             }
         }
-        Answer { logits, weights, output }
+        Answer {
+            logits,
+            weights,
+            output,
+        }
     }
 }
 
@@ -103,9 +111,17 @@ impl Comparison {
         let pairs = || exact.weights.iter().zip(&coded.weights);
         self.divergence += pairs()
             .filter(|(a, _)| **a > 0.0)
-            .map(|(a, b)| f64::from(*a) * (f64::from(*a) / f64::from(b.max(f32::MIN_POSITIVE))).ln())
+            .map(|(a, b)| {
+                f64::from(*a) * (f64::from(*a) / f64::from(b.max(f32::MIN_POSITIVE))).ln()
+            })
             .sum::<f64>();
-        let differences = || exact.logits.iter().zip(&coded.logits).map(|(a, b)| f64::from(b - a));
+        let differences = || {
+            exact
+                .logits
+                .iter()
+                .zip(&coded.logits)
+                .map(|(a, b)| f64::from(b - a))
+        };
         let count = exact.logits.len() as f64;
         let shift = differences().sum::<f64>() / count;
         self.logits += count;
@@ -165,10 +181,17 @@ mod tests {
 
     #[test]
     fn answers_as_the_formula_says() {
-        let attention = Attention { keys: &[2.0, 0.0, 0.0, 2.0], values: &[1.0, 0.0, 0.0, 1.0], dims: 2 };
+        let attention = Attention {
+            keys: &[2.0, 0.0, 0.0, 2.0],
+            values: &[1.0, 0.0, 0.0, 1.0],
+            dims: 2,
+        };
         let answer = attention.answer(&[2.0_f32.sqrt(), 0.0]);
         let share = 2.0_f32.exp() / (2.0_f32.exp() + 1.0);
-        assert!((answer.output[0] - share).abs() < 1e-6 && (answer.output[1] - 1.0 + share).abs() < 1e-6);
+        assert!(
+            (answer.output[0] - share).abs() < 1e-6
+                && (answer.output[1] - 1.0 + share).abs() < 1e-6
+        );
         assert!((answer.logits[0] - 2.0).abs() < 1e-6);
     }
 
@@ -183,7 +206,10 @@ mod tests {
         let mut comparison = Comparison::default();
         comparison.add(&exact, &exact);
         let none = comparison.distance();
-        assert_eq!((none.output, none.divergence, none.logit_rms, none.top_one), (0.0, 0.0, 0.0, 1.0));
+        assert_eq!(
+            (none.output, none.divergence, none.logit_rms, none.top_one),
+            (0.0, 0.0, 0.0, 1.0)
+        );
         let mut comparison = Comparison::default();
         comparison.add(&exact, &answer([3.0, 3.0], [1.0, 2.0], [0.25, 0.75]));
         let some = comparison.distance();

@@ -26,7 +26,12 @@ impl Blocks {
     /// # Errors
     /// [`BlocksError`] when the sample has dimensions that no layout has.
     pub fn cut(sample: &Sample, dtype: Dtype, block_tokens: usize) -> Result<Self, BlocksError> {
-        let SampleShape { heads, tokens, dims, .. } = sample.shape;
+        let SampleShape {
+            heads,
+            tokens,
+            dims,
+            ..
+        } = sample.shape;
         let fits = |count: usize| u16::try_from(count).map_err(|_| BlocksError);
         let layout = BlockLayout {
             kind: BlockKind::Kv,
@@ -46,13 +51,20 @@ impl Blocks {
                 for tensor in [&sample.keys, &sample.values] {
                     for head in tensor.chunks_exact(tokens * dims) {
                         let part = head.get(first * dims..(first + count) * dims);
-                        part.unwrap_or_default().iter().for_each(|number| store(dtype, *number, &mut bytes));
+                        part.unwrap_or_default()
+                            .iter()
+                            .for_each(|number| store(dtype, *number, &mut bytes));
                     }
                 }
                 bytes
             })
             .collect();
-        Ok(Self { layout, block_tokens, shape: sample.shape, plain })
+        Ok(Self {
+            layout,
+            block_tokens,
+            shape: sample.shape,
+            plain,
+        })
     }
 
     /// Bytes of all numbers.
@@ -71,27 +83,46 @@ impl Blocks {
             let tokens = self.tokens_of(at);
             RawBlock {
                 exact_tokens: if at == 0 { EXACT_TOKENS } else { 0 },
-                ..RawBlock::new(self.layout, u32::try_from(tokens).unwrap_or(u32::MAX), plain)
+                ..RawBlock::new(
+                    self.layout,
+                    u32::try_from(tokens).unwrap_or(u32::MAX),
+                    plain,
+                )
             }
         })
     }
 
     fn tokens_of(&self, at: usize) -> usize {
-        self.block_tokens.min(self.shape.tokens - at * self.block_tokens)
+        self.block_tokens
+            .min(self.shape.tokens - at * self.block_tokens)
     }
 
     /// Keys and values as arrays, from each block's decoded bytes.
     pub fn arrays(&self, decoded: &[Vec<u8>]) -> (Vec<f32>, Vec<f32>) {
-        let SampleShape { heads, tokens, dims, .. } = self.shape;
-        let mut tensors = [vec![0.0; heads * tokens * dims], vec![0.0; heads * tokens * dims]];
+        let SampleShape {
+            heads,
+            tokens,
+            dims,
+            ..
+        } = self.shape;
+        let mut tensors = [
+            vec![0.0; heads * tokens * dims],
+            vec![0.0; heads * tokens * dims],
+        ];
         for (at, bytes) in decoded.iter().enumerate() {
             let width = usize::try_from(self.layout.dtype.bytes()).unwrap_or(usize::MAX);
             let count = self.tokens_of(at);
             for (part, numbers) in bytes.chunks_exact(count * dims * width).enumerate() {
                 let head = part % heads;
                 let first = (head * tokens + at * self.block_tokens) * dims;
-                let place = tensors.get_mut(part / heads).and_then(|tensor| tensor.get_mut(first..first + count * dims));
-                for (place, number) in place.unwrap_or_default().iter_mut().zip(numbers.chunks_exact(width)) {
+                let place = tensors
+                    .get_mut(part / heads)
+                    .and_then(|tensor| tensor.get_mut(first..first + count * dims));
+                for (place, number) in place
+                    .unwrap_or_default()
+                    .iter_mut()
+                    .zip(numbers.chunks_exact(width))
+                {
                     *place = load(self.layout.dtype, number);
                 }
             }
@@ -115,8 +146,13 @@ pub struct Stored {
 /// Never on blocks that [`Blocks::cut`] made.
 pub fn encode(encoder: &mut Encoder, codec: Codec, block: &RawBlock<'_>) -> Stored {
     let mut payload = Vec::new();
-    #[expect(clippy::expect_used, reason = "the lab's blocks have the bytes that their layout asks for")]
-    let encoded = encoder.encode(codec, block, &mut payload).expect("a whole block");
+    #[expect(
+        clippy::expect_used,
+        reason = "the lab's blocks have the bytes that their layout asks for"
+    )]
+    let encoded = encoder
+        .encode(codec, block, &mut payload)
+        .expect("a whole block");
     Stored { encoded, payload }
 }
 
@@ -129,10 +165,18 @@ pub fn decode(decoder: &mut Decoder, stored: &Stored, plain: &mut [u8]) {
         plain.copy_from_slice(&stored.payload);
         return;
     }
-    #[expect(clippy::expect_used, reason = "our own payload decodes, or no figure means anything")]
+    #[expect(
+        clippy::expect_used,
+        reason = "our own payload decodes, or no figure means anything"
+    )]
     let frame = Frame::parse(&stored.payload).expect("a frame of ours");
-    #[expect(clippy::expect_used, reason = "our own payload decodes, or no figure means anything")]
-    decoder.decode(&frame, &stored.payload, plain).expect("a payload of ours");
+    #[expect(
+        clippy::expect_used,
+        reason = "our own payload decodes, or no figure means anything"
+    )]
+    decoder
+        .decode(&frame, &stored.payload, plain)
+        .expect("a payload of ours");
 }
 
 fn store(dtype: Dtype, number: f32, out: &mut Vec<u8>) {
@@ -154,7 +198,9 @@ fn load(dtype: Dtype, bytes: &[u8]) -> f32 {
 
 /// Why a sample cannot be cut in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("heads, dimensions or tokens are more than a block's layout holds, or a block has no tokens")]
+#[error(
+    "heads, dimensions or tokens are more than a block's layout holds, or a block has no tokens"
+)]
 pub struct BlocksError;
 
 #[cfg(test)]
@@ -164,7 +210,12 @@ mod tests {
 
     #[test]
     fn cutting_and_joining_gives_the_sample_back() {
-        let shape = SampleShape { heads: 3, tokens: 150, dims: 32, queries: 2 };
+        let shape = SampleShape {
+            heads: 3,
+            tokens: 150,
+            dims: 32,
+            queries: 2,
+        };
         let sample = Sample::generate(Profile::Qwen, shape, 1);
         for dtype in [Dtype::Bf16, Dtype::F32] {
             let blocks = Blocks::cut(&sample, dtype, 64).expect("small");

@@ -51,6 +51,10 @@ impl Chance {
 
     /// One of two signs.
     pub(super) fn sign(&mut self) -> f32 {
-        if self.source.random::<bool>() { 1.0 } else { -1.0 }
+        if self.source.random::<bool>() {
+            1.0
+        } else {
+            -1.0
+        }
     }
 }

@@ -40,7 +40,13 @@ pub struct Held {
 ///
 /// # Panics
 /// Never on blocks that [`Blocks::cut`] made.
-pub fn measure(sample: &Sample, blocks: &Blocks, exact: &[Vec<Answer>], contract: &Contract, seed: u64) -> Held {
+pub fn measure(
+    sample: &Sample,
+    blocks: &Blocks,
+    exact: &[Vec<Answer>],
+    contract: &Contract,
+    seed: u64,
+) -> Held {
     let (mut chooser, mut decoder) = (Chooser::default(), Decoder::default());
     let mut held = Held {
         accepted: contract.output_error_max,
@@ -59,7 +65,10 @@ pub fn measure(sample: &Sample, blocks: &Blocks, exact: &[Vec<Answer>], contract
         .map(|(at, block)| {
             let mut payload = Vec::new();
             let choice = chooser.choose(&block, contract, seed ^ at as u64, &mut payload);
-            #[expect(clippy::expect_used, reason = "the lab's blocks have the bytes that their layout asks for")]
+            #[expect(
+                clippy::expect_used,
+                reason = "the lab's blocks have the bytes that their layout asks for"
+            )]
             let (encoded, evidence) = choice.expect("a whole block");
             *held.rungs.entry(encoded.codec.name()).or_default() += 1;
             bytes += payload.len();
@@ -75,7 +84,9 @@ pub fn measure(sample: &Sample, blocks: &Blocks, exact: &[Vec<Answer>], contract
     let (keys, values) = blocks.arrays(&decoded);
     held.ratio = blocks.plain_bytes() as f64 / bytes as f64;
     held.probed = f64::sqrt(squares / count);
-    held.held_out = pooled(&compare(sample, exact, &keys, &values)).distance().output;
+    held.held_out = pooled(&compare(sample, exact, &keys, &values))
+        .distance()
+        .output;
     held.kept = held.held_out <= f64::from(held.accepted);
     held
 }

@@ -107,7 +107,9 @@ impl Sample {
             let content = content(&mut chance, shape, 0.7);
             let keys = keys(profile, &mut chance, shape, &content);
             let values = values(&mut chance, shape);
-            sample.queries.extend(queries(&mut chance, shape, &content, &keys, &values));
+            sample
+                .queries
+                .extend(queries(&mut chance, shape, &content, &keys, &values));
             sample.keys.extend(keys);
             sample.values.extend(values);
         }
@@ -146,7 +148,11 @@ fn content(chance: &mut Chance, shape: SampleShape, correlation: f32) -> Vec<f32
             *place = correlation * *place + fresh * chance.bell();
         }
         let mut row: Vec<f32> = (0..shape.dims).map(|_| 0.6 * chance.bell()).collect();
-        for ((latent, weight), mixing) in latent.iter().zip(&spectrum).zip(mixing.chunks_exact(shape.dims)) {
+        for ((latent, weight), mixing) in latent
+            .iter()
+            .zip(&spectrum)
+            .zip(mixing.chunks_exact(shape.dims))
+        {
             for (place, mix) in row.iter_mut().zip(mixing) {
                 *place += latent * weight * mix / power.sqrt();
             }
@@ -170,7 +176,10 @@ fn rotate(row: &mut [f32], position: usize) {
 fn keys(profile: Profile, chance: &mut Chance, shape: SampleShape, content: &[f32]) -> Vec<f32> {
     let dims = shape.dims;
     let scales: Vec<f32> = (0..dims).map(|_| chance.log_normal(0.4)).collect();
-    let mut means: Vec<f32> = scales.iter().map(|scale| scale * chance.bell() * 0.5).collect();
+    let mut means: Vec<f32> = scales
+        .iter()
+        .map(|scale| scale * chance.bell() * 0.5)
+        .collect();
     let (outliers, deviations) = profile.outliers();
     for _ in 0..outliers {
         // The slow half of the rotary pairs, in which a mean stays a mean.
@@ -182,7 +191,12 @@ fn keys(profile: Profile, chance: &mut Chance, shape: SampleShape, content: &[f3
     }
     let mut keys = Vec::with_capacity(content.len());
     for (position, row) in content.chunks_exact(dims).enumerate() {
-        let mut key: Vec<f32> = row.iter().zip(&scales).zip(&means).map(|((x, scale), mean)| x * scale + mean).collect();
+        let mut key: Vec<f32> = row
+            .iter()
+            .zip(&scales)
+            .zip(&means)
+            .map(|((x, scale), mean)| x * scale + mean)
+            .collect();
         rotate(&mut key, position);
         keys.extend(key.into_iter().map(rounded));
     }
@@ -192,7 +206,11 @@ fn keys(profile: Profile, chance: &mut Chance, shape: SampleShape, content: &[f3
 fn values(chance: &mut Chance, shape: SampleShape) -> Vec<f32> {
     let mut values = content(chance, shape, 0.5);
     for (token, row) in values.chunks_exact_mut(shape.dims).enumerate() {
-        let norm = if token < SINKS { SINK_NORM } else { chance.log_normal(0.15) };
+        let norm = if token < SINKS {
+            SINK_NORM
+        } else {
+            chance.log_normal(0.15)
+        };
         for value in row {
             *value = rounded(*value * norm);
         }
@@ -201,12 +219,20 @@ fn values(chance: &mut Chance, shape: SampleShape) -> Vec<f32> {
 }
 
 /// Queries that each aim at one random token, sharp enough that the heaviest token has [`TOP_WEIGHT`] on average.
-fn queries(chance: &mut Chance, shape: SampleShape, content: &[f32], keys: &[f32], values: &[f32]) -> Vec<f32> {
+fn queries(
+    chance: &mut Chance,
+    shape: SampleShape,
+    content: &[f32],
+    keys: &[f32],
+    values: &[f32],
+) -> Vec<f32> {
     let dims = shape.dims;
     let mut aims = Vec::with_capacity(shape.queries * dims);
     for _ in 0..shape.queries {
         let token = chance.below(shape.tokens);
-        let said = content.get(token * dims..(token + 1) * dims).unwrap_or_default();
+        let said = content
+            .get(token * dims..(token + 1) * dims)
+            .unwrap_or_default();
         let mut aim: Vec<f32> = said.iter().map(|x| x + AIM_NOISE * chance.bell()).collect();
         rotate(&mut aim, token);
         aims.extend(aim);
@@ -218,10 +244,18 @@ fn queries(chance: &mut Chance, shape: SampleShape, content: &[f32], keys: &[f32
         let gain = (low + high) / 2.0;
         let weights = few.chunks_exact(dims).map(|aim| {
             let query: Vec<f32> = aim.iter().map(|x| x * gain).collect();
-            attention.answer(&query).weights.into_iter().fold(0.0, f32::max)
+            attention
+                .answer(&query)
+                .weights
+                .into_iter()
+                .fold(0.0, f32::max)
         });
         let mean = weights.sum::<f32>() / (few.len() / dims) as f32;
-        if mean < TOP_WEIGHT { low = gain } else { high = gain }
+        if mean < TOP_WEIGHT {
+            low = gain
+        } else {
+            high = gain
+        }
     }
     aims.into_iter().map(|x| x * (low + high) / 2.0).collect()
 }
@@ -243,7 +277,11 @@ mod tests {
 
     #[test]
     fn equal_seeds_make_equal_samples() {
-        let small = SampleShape { tokens: 64, queries: 4, ..SHAPE };
+        let small = SampleShape {
+            tokens: 64,
+            queries: 4,
+            ..SHAPE
+        };
         let sample = |seed| Sample::generate(Profile::Qwen, small, seed).keys;
         assert_eq!(sample(3), sample(3));
         assert_ne!(sample(3), sample(4));
@@ -258,13 +296,20 @@ mod tests {
                 let attention = sample.head(head, &sample.keys, &sample.values);
                 for query in sample.queries_of(head) {
                     let weights = attention.answer(query).weights;
-                    entropy -= weights.iter().filter(|w| **w > 0.0).map(|w| w * w.log2()).sum::<f32>();
+                    entropy -= weights
+                        .iter()
+                        .filter(|w| **w > 0.0)
+                        .map(|w| w * w.log2())
+                        .sum::<f32>();
                     top += weights.into_iter().fold(0.0, f32::max);
                 }
             }
             let count = (SHAPE.heads * SHAPE.queries) as f32;
             let (entropy, top) = (entropy / count, top / count);
-            assert!((3.0..7.0).contains(&entropy) && (0.2..0.5).contains(&top), "{profile:?}: {entropy} bits, top {top}");
+            assert!(
+                (3.0..7.0).contains(&entropy) && (0.2..0.5).contains(&top),
+                "{profile:?}: {entropy} bits, top {top}"
+            );
         }
     }
 
@@ -272,9 +317,17 @@ mod tests {
     fn outlier_channels_are_where_their_profile_says() {
         let largest = |profile| {
             let keys = Sample::generate(profile, SHAPE, 7).keys;
-            keys.into_iter().fold(0.0_f32, |most, key| most.max(key.abs()))
+            keys.into_iter()
+                .fold(0.0_f32, |most, key| most.max(key.abs()))
         };
-        let (none, llama, qwen) = (largest(Profile::Noout), largest(Profile::Llama), largest(Profile::Qwen));
-        assert!(none < 16.0 && none < llama && (30.0..90.0).contains(&qwen), "{none} {llama} {qwen}");
+        let (none, llama, qwen) = (
+            largest(Profile::Noout),
+            largest(Profile::Llama),
+            largest(Profile::Qwen),
+        );
+        assert!(
+            none < 16.0 && none < llama && (30.0..90.0).contains(&qwen),
+            "{none} {llama} {qwen}"
+        );
     }
 }

@@ -45,7 +45,10 @@ pub fn answers(sample: &Sample) -> Vec<Vec<Answer>> {
     (0..sample.shape.heads)
         .map(|head| {
             let attention = sample.head(head, &sample.keys, &sample.values);
-            sample.queries_of(head).map(|query| attention.answer(query)).collect()
+            sample
+                .queries_of(head)
+                .map(|query| attention.answer(query))
+                .collect()
         })
         .collect()
 }
@@ -67,13 +70,22 @@ pub fn measure(sample: &Sample, blocks: &Blocks, exact: &[Vec<Answer>], codec: C
         })
         .collect();
     let (keys, values) = blocks.arrays(&decoded);
-    let pairs = sample.keys.iter().chain(&sample.values).zip(keys.iter().chain(&values));
+    let pairs = sample
+        .keys
+        .iter()
+        .chain(&sample.values)
+        .zip(keys.iter().chain(&values));
     let error_max = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let ratio = blocks.plain_bytes() as f64 / stored_bytes as f64;
     let by_head = compare(sample, exact, &keys, &values);
     let mut heads: Vec<f64> = by_head.iter().map(|head| head.distance().output).collect();
     heads.sort_by(f64::total_cmp);
-    let at = |share: f64| heads.get((share * (heads.len() - 1) as f64).ceil() as usize).copied().unwrap_or(0.0);
+    let at = |share: f64| {
+        heads
+            .get((share * (heads.len() - 1) as f64).ceil() as usize)
+            .copied()
+            .unwrap_or(0.0)
+    };
     Quality {
         codec: codec.name(),
         ratio,
@@ -84,13 +96,22 @@ pub fn measure(sample: &Sample, blocks: &Blocks, exact: &[Vec<Answer>], codec: C
         error_max,
         all: pooled(&by_head).distance(),
         heads: [at(0.5), at(0.95), at(1.0)],
-        keys_only: pooled(&compare(sample, exact, &keys, &sample.values)).distance().output,
-        values_only: pooled(&compare(sample, exact, &sample.keys, &values)).distance().output,
+        keys_only: pooled(&compare(sample, exact, &keys, &sample.values))
+            .distance()
+            .output,
+        values_only: pooled(&compare(sample, exact, &sample.keys, &values))
+            .distance()
+            .output,
     }
 }
 
 /// A comparison a head, of these numbers' answers with the exact ones.
-pub fn compare(sample: &Sample, exact: &[Vec<Answer>], keys: &[f32], values: &[f32]) -> Vec<Comparison> {
+pub fn compare(
+    sample: &Sample,
+    exact: &[Vec<Answer>],
+    keys: &[f32],
+    values: &[f32],
+) -> Vec<Comparison> {
     exact
         .iter()
         .enumerate()

@@ -47,13 +47,25 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 /// Measures memcpy, then every rung, `rounds` times in turn.
+///
+/// # Panics
+/// When a payload does not have its checksum: then no figure means anything.
 pub fn measure(blocks: &Blocks, codecs: &[Codec], isa: Isa, rounds: usize) -> Vec<Speed> {
     let (mut encoder, mut decoder) = (Encoder::new(isa), Decoder::new(isa));
-    let mut places: Vec<Vec<u8>> = blocks.plain().iter().map(|plain| vec![0; plain.len()]).collect();
+    let mut places: Vec<Vec<u8>> = blocks
+        .plain()
+        .iter()
+        .map(|plain| vec![0; plain.len()])
+        .collect();
     let mut copies = Vec::new();
     let mut stored: Vec<Vec<_>> = Vec::new();
     for codec in codecs {
-        stored.push(blocks.raw().map(|block| encode(&mut encoder, *codec, &block)).collect());
+        stored.push(
+            blocks
+                .raw()
+                .map(|block| encode(&mut encoder, *codec, &block))
+                .collect(),
+        );
     }
     let mut times = vec![[const { Vec::new() }; 3]; codecs.len()];
     for _ in 0..rounds {
@@ -63,7 +75,9 @@ pub fn measure(blocks: &Blocks, codecs: &[Codec], isa: Isa, rounds: usize) -> Ve
                 black_box(place);
             }
         }));
-        for ((codec, stored), [encodes, decodes, checks]) in codecs.iter().zip(&mut stored).zip(&mut times) {
+        for ((codec, stored), [encodes, decodes, checks]) in
+            codecs.iter().zip(&mut stored).zip(&mut times)
+        {
             encodes.push(timed(|| {
                 for (block, stored) in blocks.raw().zip(stored.iter_mut()) {
                     let _ = black_box(encoder.encode(*codec, &block, &mut stored.payload));
@@ -86,7 +100,12 @@ pub fn measure(blocks: &Blocks, codecs: &[Codec], isa: Isa, rounds: usize) -> Ve
     }
     let rate = |seconds: Vec<f64>| blocks.plain_bytes() as f64 * 1e-9 / median(seconds);
     let copy = rate(copies);
-    let mut speeds = vec![Speed { codec: "memcpy", encode_gbs: copy, decode_gbs: copy, checked_gbs: copy }];
+    let mut speeds = vec![Speed {
+        codec: "memcpy",
+        encode_gbs: copy,
+        decode_gbs: copy,
+        checked_gbs: copy,
+    }];
     for (codec, [encodes, decodes, checks]) in codecs.iter().zip(times) {
         speeds.push(Speed {
             codec: codec.name(),
