@@ -95,9 +95,9 @@ mod tests {
                 blocks: blocks.to_vec(),
             })
             .collect();
-        // Two blocks of room: 0 and 1 come first, then 2.
-        assert_eq!(hits(&trace, 2), 3);
+        // With two blocks of room 0 and 1 stay, which come first; 2 is not stored.
+        assert_eq!(hits(&trace, 2), 2);
         assert_eq!(hits(&trace, 3), 3);
-        assert_eq!(hits(&trace, 1), 2);
+        assert_eq!(hits(&trace, 1), 1);
     }
 }
