@@ -141,7 +141,7 @@ pub enum Event {
         keys: Vec<BlockKey>,
     },
     /// The deepest of these blocks is expected to be used again in about this time: a tool runs, a step of a plan follows. A
-    /// hint, never a promise.
+    /// hint, never a promise, and taken by the adaptive policy only.
     Expect {
         /// Blocks meant.
         keys: Vec<BlockKey>,

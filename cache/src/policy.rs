@@ -138,7 +138,8 @@ pub trait Policy: fmt::Debug + Send {
     /// The block is stored in another form now, at another rung or with another loss.
     fn revise(&mut self, _id: BlockId, _facts: &Facts) {}
 
-    /// A client expects to use the block again in about `ms`. A hint, never a promise: the block may go all the same.
+    /// A client expects to use the block again in about `ms`. A hint, never a promise: the block may go all the same. Policies
+    /// that only look back leave it aside; [`Adaptive`] weighs it.
     fn expect_use(&mut self, _id: BlockId, _now: Now, _ms: u64) {}
 
     /// Why the block stands where it stands.

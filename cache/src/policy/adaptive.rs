@@ -12,6 +12,7 @@
 //! 2. For each class, lives are counted by their length in requests: from a use to the next, or until they are lost from
 //!    sight. Blocks that are gone are watched on as ghosts, so what is evicted does not bias what is learned.
 //! 3. The *index* of a class at an age is the best ratio of the chance of a use to the time waited for it.
+//!    Where a client said when it will use a block, the greater of this and of what `hints` makes of that.
 //! 4. Score = index × cost of computing the block again ÷ bytes it takes as it is stored.
 //! 5. A victim is the lowest score among some leaves drawn by chance and the newest; of equal ones the deepest. A newcomer
 //!    whose score is lower still is not stored at all.
@@ -20,11 +21,11 @@
     reason = "every id is reached when it is admitted; lists of leaves are two"
 )]
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::forest::{BlockId, Forest};
 use crate::policy::adaptive::curve::Curves;
+use crate::policy::adaptive::hints::Hints;
 use crate::policy::adaptive::leaves::Leaves;
 use crate::policy::adaptive::pool::{Candidate, Pool};
 use crate::policy::adaptive::record::{
@@ -38,6 +39,7 @@ use crate::slab::Slab;
 use crate::time::Now;
 
 mod curve;
+mod hints;
 mod leaves;
 mod pool;
 mod record;
@@ -52,6 +54,9 @@ pub(super) static RECIPE: Recipe = Recipe {
 /// Leaves drawn for one victim, beside those that earlier draws left.
 const DRAWN: u32 = 16;
 
+/// Leaves drawn at a time.
+const BATCH: usize = 8;
+
 /// Leaves drawn when none are left.
 const DRAWN_FIRST: u32 = 64;
 
@@ -61,13 +66,16 @@ const GHOSTS_A_BLOCK: usize = 5;
 /// Ghosts kept however few blocks are present.
 const GHOSTS_MIN: usize = 1_024;
 
-/// Requests between two estimates.
-const REBUILD_EVERY: u32 = 128;
+/// Requests between two estimates, at least.
+const ESTIMATE_REQUESTS: u32 = 128;
 
-/// Lives that go on are counted from a sample of this many at each estimate.
+/// Blocks used and stored between two estimates, at least: short requests must not pay for an estimate each few blocks.
+const ESTIMATE_BLOCKS: u32 = 2_048;
+
+/// Lives that go on are counted from samples of this many at each estimate: of blocks, and of ghosts.
 const ALIVE_SAMPLE: u32 = 2_000;
 
-/// What an observation still counts after [`REBUILD_EVERY`] requests.
+/// What an observation still counts after an estimate.
 const FADE: f32 = 0.99;
 
 /// See the module.
@@ -83,8 +91,11 @@ pub struct Adaptive {
     chance: Chance,
     /// Number of the request that is being served.
     request: u32,
+    /// Request of the last estimate, and blocks used and stored since.
+    estimated: u32,
+    work: u32,
     newest: Option<BlockId>,
-    expected: BTreeMap<u32, Now>,
+    hints: Hints,
     now: Now,
 }
 
@@ -112,8 +123,10 @@ impl Adaptive {
             curves: Curves::new(),
             chance: Chance::new(setup.seed),
             request: 1,
+            estimated: 0,
+            work: 0,
             newest: None,
-            expected: BTreeMap::new(),
+            hints: Hints::default(),
             now: Now(0),
         }
     }
@@ -122,8 +135,26 @@ impl Adaptive {
         self.request.wrapping_sub(life.used)
     }
 
+    /// What a block is worth of which no client said anything.
     fn score(&self, life: &Life, value: f32) -> f32 {
         self.curves.index(life.class(), self.age(life)) * value
+    }
+
+    /// What a block that is present is worth.
+    fn score_of(&self, id: u32, record: &Record) -> f32 {
+        let learned = self.score(&record.life, record.value);
+        if record.has(EXPECTED) {
+            return learned.max(self.hints.index(id, self.now) * record.value);
+        }
+        learned
+    }
+
+    /// Forgets what was said of a block.
+    fn unexpect(&mut self, id: u32) {
+        if self.records[id].has(EXPECTED) {
+            self.records[id].set(EXPECTED, false);
+            self.hints.remove(id);
+        }
     }
 
     /// Changes the state of a block, and its list with it.
@@ -185,9 +216,7 @@ impl Adaptive {
     fn leave(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>, is_remembered: bool) {
         let life = self.records[id.0].life;
         self.change(id.0, PRESENT, false);
-        if self.records[id.0].has(EXPECTED) {
-            self.expected.remove(&id.0);
-        }
+        self.unexpect(id.0);
         self.records[id.0] = Record::default();
         self.present -= 1;
         if is_remembered {
@@ -216,13 +245,8 @@ impl Adaptive {
         pool.refresh(self.request, |id| {
             self.candidate(id, list).map(|candidate| candidate.score)
         });
-        for draw in 0..draws.min(len) {
-            let place = if len <= draws {
-                draw
-            } else {
-                self.chance.below(len)
-            };
-            self.offer(&mut pool, list, self.leaves[list].get(place));
+        for from in (0..draws.min(len)).step_by(BATCH) {
+            self.draw(&mut pool, list, from, len <= draws);
         }
         let mut lowest = None;
         while let Some((place, found)) = pool.lowest() {
@@ -251,22 +275,31 @@ impl Adaptive {
     /// The block as a candidate of a list, if it is in it.
     fn candidate(&self, id: u32, list: usize) -> Option<Candidate> {
         let record = &self.records[id];
-        let Record { life, value, .. } = *record;
         (record.list() == Some(list)).then(|| Candidate {
-            score: self.score(&life, value),
-            depth: life.depth,
+            score: self.score_of(id, record),
+            depth: record.life.depth,
             id,
         })
     }
 
-    /// Puts a block into the pool of its list, unless it is there already.
-    fn offer(&mut self, pool: &mut Pool, list: usize, id: Option<u32>) {
-        let Some(id) = id.filter(|id| !self.records[*id].has(POOLED)) else {
-            return;
-        };
-        if let Some(candidate) = self.candidate(id, list) {
+    /// Draws some leaves into the pool, or takes those from a place on. In steps that do not depend on one another, so that
+    /// the lines they miss in the processor's cache arrive together.
+    fn draw(&mut self, pool: &mut Pool, list: usize, from: u32, is_all: bool) {
+        let len = self.leaves[list].len();
+        let mut places = [0; BATCH];
+        for (place, next) in places.iter_mut().zip(from..) {
+            *place = if is_all { next } else { self.chance.below(len) };
+        }
+        let ids = places.map(|place| self.leaves[list].get(place));
+        let found = ids.map(|id| id.map(|id| (id, self.records[id])));
+        for (id, record) in found.into_iter().flatten() {
+            // The batch may have drawn it twice, so the copy does not tell.
+            if self.records[id].has(POOLED) {
+                continue;
+            }
             self.records[id].set(POOLED, true);
-            if let Some(left) = pool.add(candidate) {
+            let (score, depth) = (self.score_of(id, &record), record.life.depth);
+            if let Some(left) = pool.add(Candidate { score, depth, id }) {
                 self.records[left].set(POOLED, false);
             }
         }
@@ -285,7 +318,7 @@ impl Adaptive {
             }
         }
         let places = self.ghosts.places();
-        let draws = places.min(2_000);
+        let draws = places.min(usize::try_from(ALIVE_SAMPLE).unwrap_or(usize::MAX));
         for _ in 0..draws {
             if let Some(life) = self.ghosts.pick(self.chance.next()) {
                 let many = as_f32(count(places)) / as_f32(count(draws));
@@ -301,7 +334,13 @@ impl Policy for Adaptive {
     fn begin(&mut self, now: Now) {
         self.now = now;
         self.request = self.request.wrapping_add(1);
-        if self.request.is_multiple_of(REBUILD_EVERY) {
+        self.hints.begin(now);
+        while let Some(id) = self.hints.lapsed(now) {
+            self.records[id].set(EXPECTED, false);
+        }
+        let requests = self.request.wrapping_sub(self.estimated);
+        if requests >= ESTIMATE_REQUESTS && self.work >= ESTIMATE_BLOCKS {
+            (self.estimated, self.work) = (self.request, 0);
             self.estimate();
         }
     }
@@ -312,6 +351,7 @@ impl Policy for Adaptive {
         self.records.reach(id.0);
         self.slots = self.slots.max(id.0 + 1);
         self.present += 1;
+        self.work += 1;
         self.records[id.0] = Record {
             life,
             place: NOWHERE,
@@ -331,10 +371,14 @@ impl Policy for Adaptive {
     fn touch(&mut self, forest: &Forest, id: BlockId) {
         let mut next = Some(id);
         while let Some(id) = next {
-            let life = self.records[id.0].life;
+            let Record { life, state, .. } = self.records[id.0];
+            if state & EXPECTED != 0 {
+                self.unexpect(id.0); // It came true.
+            }
             if life.used == self.request {
                 break; // And so are all above it.
             }
+            self.work += 1;
             self.curves.saw_use(life.class(), self.age(&life));
             let life = &mut self.records[id.0].life;
             life.used = self.request;
@@ -389,11 +433,8 @@ impl Policy for Adaptive {
             );
         }
         life.children = life.children.max(1);
-        let Record {
-            life: other, value, ..
-        } = self.records[victim.0];
-        let is_worth = !newcomer.is_orphan
-            && self.score(&life, newcomer.facts.value()) >= self.score(&other, value);
+        let least = self.score_of(victim.0, &self.records[victim.0]);
+        let is_worth = !newcomer.is_orphan && self.score(&life, newcomer.facts.value()) >= least;
         if !is_worth {
             if let Some(old) = self.ghosts.get(hash).copied() {
                 self.curves.saw_use(old.class(), self.age(&old));
@@ -407,11 +448,17 @@ impl Policy for Adaptive {
         self.records[id.0].value = facts.value();
     }
 
+    fn expect_use(&mut self, id: BlockId, now: Now, ms: u64) {
+        let is_remembered = self.hints.add(id.0, now, ms);
+        self.records[id.0].set(EXPECTED, is_remembered);
+    }
+
     fn explain(&self, _forest: &Forest, id: BlockId) -> Explanation {
-        let Record { life, value, .. } = self.records[id.0];
+        let record = &self.records[id.0];
+        let Record { life, value, .. } = *record;
         Explanation {
             class: format!("class {} of {CLASSES}", life.class()),
-            score: f64::from(self.score(&life, value)),
+            score: f64::from(self.score_of(id.0, record)),
             because: vec![
                 ("hits", f64::from(life.hits)),
                 ("depth", f64::from(life.depth)),
@@ -422,8 +469,12 @@ impl Policy for Adaptive {
                     as_f64(u64::from(self.age(&life))),
                 ),
                 ("value a byte", f64::from(value)),
+                ("expected", f64::from(u8::from(record.has(EXPECTED)))),
             ],
             can_go: self.records[id.0].place != NOWHERE,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

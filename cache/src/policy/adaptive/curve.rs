@@ -54,6 +54,8 @@ impl Seen {
 /// What was seen, and the indices made of it.
 pub(super) struct Curves {
     seen: Vec<Seen>,
+    /// Classes of which anything was seen; the others are as their families.
+    is_seen: Vec<bool>,
     /// Lives that go on, a sample of them weighted to the whole, as of the last rebuild.
     alive: Vec<Counts>,
     index: Vec<Counts>,
@@ -71,6 +73,7 @@ impl Curves {
         let widths: Counts = std::array::from_fn(|bin| start(bin + 1) - start(bin));
         let mut curves = Self {
             seen: vec![Seen::NONE; CLASSES],
+            is_seen: vec![false; CLASSES],
             alive: vec![[0.0; BINS]; CLASSES],
             index: vec![[0.0; BINS]; CLASSES],
             starts,
@@ -83,11 +86,13 @@ impl Curves {
 
     /// A block of this class was used at this age.
     pub(super) fn saw_use(&mut self, class: usize, age: u32) {
+        self.is_seen[class] = true;
         self.seen[class].used[bin(age)] += self.weight;
     }
 
     /// A block of this class is not watched any longer from this age on.
     pub(super) fn lost_sight(&mut self, class: usize, age: u32) {
+        self.is_seen[class] = true;
         self.seen[class].lost[bin(age)] += self.weight;
     }
 
@@ -121,6 +126,7 @@ impl Curves {
 
     /// So many blocks of this class are this old, unused.
     pub(super) fn saw_alive(&mut self, class: usize, age: u32, many: f32) {
+        self.is_seen[class] = true;
         self.alive[class][bin(age)] += many * self.weight;
     }
 
@@ -128,7 +134,7 @@ impl Curves {
     pub(super) fn rebuild(&mut self) {
         let mut all = Chances::default();
         let mut families = [Chances::default(); FAMILIES];
-        for class in 0..CLASSES {
+        for class in (0..CLASSES).filter(|class| self.is_seen[*class]) {
             families[family(class)].add(&self.seen[class], &self.alive[class]);
         }
         families.iter().for_each(|family| all.merge(family));
@@ -136,7 +142,12 @@ impl Curves {
         let of_all = all.estimate(&unseen, self.weight);
         for (at, chances) in families.iter().enumerate() {
             let of_family = chances.estimate(&of_all, self.weight);
+            let index_of_family = gittins(&of_family, &self.widths);
             for class in (0..CLASSES).filter(|class| family(*class) == at) {
+                if !self.is_seen[class] {
+                    self.index[class] = index_of_family;
+                    continue;
+                }
                 let mut chances = Chances::default();
                 chances.add(&self.seen[class], &self.alive[class]);
                 let chance = chances.estimate(&of_family, self.weight);

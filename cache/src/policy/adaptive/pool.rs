@@ -29,6 +29,8 @@ pub(super) struct Pool {
     candidates: Vec<Candidate>,
     /// The request whose scores these are.
     request: u32,
+    /// Place of the highest of a full pool, while it is known.
+    highest: Option<usize>,
 }
 
 impl Pool {
@@ -39,6 +41,7 @@ impl Pool {
     /// Scores all candidates anew, once a request; those without a score are no longer candidates.
     pub(super) fn refresh(&mut self, request: u32, score: impl Fn(u32) -> Option<f32>) {
         if std::mem::replace(&mut self.request, request) != request {
+            self.highest = None;
             self.candidates
                 .retain_mut(|candidate| match score(candidate.id) {
                     Some(score) => {
@@ -56,17 +59,26 @@ impl Pool {
             self.candidates.push(candidate);
             return None;
         }
-        let highest = self.candidates.iter_mut().reduce(|highest, other| {
-            if highest.goes_before(other) {
-                other
-            } else {
-                highest
-            }
-        })?;
-        if candidate.goes_before(highest) {
-            return Some(std::mem::replace(highest, candidate).id);
+        let place = match self.highest {
+            Some(place) => place,
+            None => *self.highest.insert(self.find_highest()?),
+        };
+        let highest = self.candidates.get_mut(place)?;
+        // Mostly none is better than the worst of the best.
+        if !candidate.goes_before(highest) {
+            return Some(candidate.id);
         }
-        Some(candidate.id)
+        self.highest = None;
+        Some(std::mem::replace(highest, candidate).id)
+    }
+
+    fn find_highest(&self) -> Option<usize> {
+        let candidates = self.candidates.iter().enumerate();
+        let highest = candidates.reduce(|highest, other| match highest.1.goes_before(other.1) {
+            true => other,
+            false => highest,
+        });
+        highest.map(|(place, _)| place)
     }
 
     /// The place of the lowest.
@@ -83,12 +95,14 @@ impl Pool {
 
     /// Takes the candidate at a place out.
     pub(super) fn remove(&mut self, place: usize) {
+        self.highest = None;
         self.candidates.swap_remove(place);
     }
 
     /// Gives the candidate at a place another score.
     pub(super) fn rescore(&mut self, place: usize, score: f32) {
         if let Some(candidate) = self.candidates.get_mut(place) {
+            self.highest = None;
             candidate.score = score;
         }
     }
