@@ -100,6 +100,8 @@ impl CacheHandle {
             key: put.address.key,
             run: put.address.run,
             parent: put.parent,
+            // A writer tells no depth. Where its parent is here, the shard counts on from that; the head of a run whose parent
+            // is elsewhere is taken for the start of a chain.
             depth: 0,
             arena: domain.arena,
             header: put.header,

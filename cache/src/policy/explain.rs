@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::forest::BlockId;
-
 /// Why a block stands where it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
@@ -28,13 +26,4 @@ impl fmt::Display for Explanation {
         }
         Ok(())
     }
-}
-
-/// A block that would go soon.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NextVictim {
-    /// Which.
-    pub id: BlockId,
-    /// Why.
-    pub explanation: Explanation,
 }
