@@ -82,7 +82,8 @@ fn build(release: bool) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--locked"]);
-    build.args(["-p", "ultrakv-node", "--bin", "ultrakv"]);
+    // Of the whole workspace, whose dependencies other builds have made with the same features.
+    build.args(["--workspace", "--bin", "ultrakv"]);
     build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     if release {
         build.arg("--release");

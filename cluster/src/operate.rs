@@ -485,17 +485,18 @@ impl ClusterHandle {
         self.take_out(node, deadline).await
     }
 
-    /// Hands this node's slots to other members, because it is about to stop. Returns once no slot is left, and at the
-    /// deadline in any case; the node stays a member.
+    /// Hands this node's slots to other members, because it is about to stop. Returns once it owns none and nobody's writes
+    /// wait for its copies, and at the deadline in any case; the node stays a member.
     pub async fn step_aside(&self, deadline: Deadline) -> SteppedAside {
         let directed = &self.inner.directed;
         directed.stepping_aside.send_replace(true);
-        let owned = || {
+        let held = || {
             let view = directed.consensus.view();
             let counts = view.slots().counts();
-            counts.get(&directed.me).map_or(0, |counts| counts.owned)
+            let mine = counts.get(&directed.me);
+            mine.map_or((0, 0), |counts| (counts.owned, counts.following))
         };
-        let before = owned();
+        let (before, _) = held();
         if !self.has_another(directed.me) {
             return SteppedAside {
                 handed_over: 0,
@@ -507,10 +508,11 @@ impl ClusterHandle {
         loop {
             changes.mark_unchanged();
             self.ask_to_drain(deadline).await;
-            let kept = owned();
+            let (kept, following) = held();
             let left = directed.clock.remaining(deadline);
-            // Also those that nobody else has in sync yet: whoever is to have them is copying.
-            if kept == 0 || left.is_zero() {
+            // Also those that nobody else has in sync yet: whoever is to have them is copying. Where all stop, nobody waits.
+            let is_over = kept + following == 0 || !self.has_another(directed.me);
+            if is_over || left.is_zero() {
                 return SteppedAside {
                     handed_over: before.saturating_sub(kept),
                     kept,

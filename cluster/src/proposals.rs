@@ -28,7 +28,7 @@ const PROPOSE_WITHIN: Duration = Duration::from_secs(2);
 const RECORD_WITHIN: Duration = Duration::from_secs(5);
 /// How long questions that can wait are gathered: each agreement costs every node about a millisecond, however many slots
 /// it is about.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(250);
 /// Between two tries while nobody leads.
 const REST: Duration = Duration::from_millis(20);
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use ultrakv_tests::cluster::{Authority, Options, SLOT_COUNT, TestCluster};
 use ultrakv_tests::http::{Answer, Door};
 
-const SETTLES_WITHIN: Duration = Duration::from_secs(60);
+const SETTLES_WITHIN: Duration = Duration::from_secs(120);
 /// The floor of what entries may take to answer again; measurements hold the tight figures.
 const FAILS_OVER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -388,9 +388,9 @@ impl Served {
     }
 }
 
-/// The leader is left out: consensus cannot hand its leadership over, and until another is elected nobody's tenure is renewed.
+/// Of the leader as well: until another is elected nobody's tenure is renewed, and requests wait for that.
 #[test]
-fn a_rolling_restart_of_followers_fails_no_request() {
+fn a_rolling_restart_fails_no_request() {
     let _alone = alone();
     let mut cluster = TestCluster::start(3, Options::default().patient()).expect("a cluster");
     let doors = [0, 1, 2].map(|at| door(&cluster, at));
@@ -417,7 +417,7 @@ fn a_rolling_restart_of_followers_fails_no_request() {
             });
         }
         let leader = cluster.leader().expect("a leader");
-        for at in (0..3).filter(|at| *at != leader) {
+        for at in [leader, (leader + 1) % 3, (leader + 2) % 3] {
             open[at].store(false, Ordering::SeqCst);
             eventually("nobody uses the door any more", || {
                 (busy[at].load(Ordering::SeqCst) == 0).then_some(())

@@ -359,6 +359,7 @@ fn the_templates_load_as_they_are() {
 
 #[test]
 fn the_demo_loses_a_node_gains_one_and_leaves_nothing_running() {
+    let _alone = crate::cluster::alone();
     let within = Duration::from_secs(170);
     let said = ultrakv(&["demo", "-o", "json"], &[], within).expect("it runs");
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);

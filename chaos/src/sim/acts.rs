@@ -12,7 +12,7 @@ use ultrakv_cluster::{Incarnation, NodeId};
 
 use super::coverage::Seen;
 use super::director::{Act, CutKind};
-use super::duty::targets_of;
+use super::duty::targets_for;
 use super::table::{self, Table, become_state, life_of};
 use super::words::{Msg, node_at, place_of};
 use super::world::World;
@@ -277,10 +277,9 @@ impl World {
         let members = self.truth.members();
         let up = members.filter(|(_, member)| member.state == MemberState::Up);
         let nodes: Vec<NodeId> = up.map(|(node, _)| node).collect();
-        if self.truth.planned().is_empty() && !nodes.is_empty() {
-            let slots = 0..self.setup.slots;
-            let targets = slots.map(|slot| targets_of(slot, &nodes, self.setup.copies));
-            let targets: Vec<Vec<NodeId>> = targets.collect();
+        if self.truth.planned().is_empty()
+            && let Some(targets) = targets_for(&self.truth, &nodes, &self.setup)
+        {
             self.operate(table::stage(self.truth.plan(), &nodes, &targets));
         }
     }

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ultrakv_cluster::metadata::{Command, MemberState, SlotClaim};
+use ultrakv_cluster::placement::{self, PlanNode, Share, Targets};
 use ultrakv_cluster::{Incarnation, NodeId};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::bug::Bug;
 use super::movement::{Step, next_step};
-use super::process::{Process, Turn};
+use super::process::{Process, Setup, Turn};
 use super::table::{self, Table, life_of, shard_boot};
 
 /// How long the planted bug waits before it calls a node down.
@@ -159,9 +159,7 @@ impl Process {
             return None;
         }
         let nodes: Vec<NodeId> = wanted.into_iter().collect();
-        let slots = 0..self.setup.slots;
-        let targets = slots.map(|slot| targets_of(slot, &nodes, self.setup.copies));
-        let targets: Vec<Vec<NodeId>> = targets.collect();
+        let targets = targets_for(&self.table, &nodes, &self.setup)?;
         Some(table::stage(self.table.plan(), &nodes, &targets))
     }
 }
@@ -176,11 +174,31 @@ fn wanted_nodes(table: &Table, present: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
     members.map(|(node, _)| node).collect()
 }
 
-/// The nodes that score highest for a slot.
-pub(super) fn targets_of(slot: u16, nodes: &[NodeId], copies: usize) -> Vec<NodeId> {
-    let score = |node: &NodeId| xxh3_64_with_seed(&node.to_u128().to_le_bytes(), u64::from(slot));
-    let mut ranked = nodes.to_vec();
-    ranked.sort_by_key(score);
-    ranked.truncate(copies);
-    ranked
+/// The planner's targets of every slot for these nodes; none while nobody may be given any.
+pub(super) fn targets_for(
+    table: &Table,
+    nodes: &[NodeId],
+    setup: &Setup,
+) -> Option<Vec<Vec<NodeId>>> {
+    let is_up = |node: &NodeId| {
+        let member = table.member(*node);
+        member.is_some_and(|member| member.state == MemberState::Up)
+    };
+    let planned = |node: &NodeId| PlanNode {
+        node: *node,
+        capacity_bytes: 1,
+        zone: String::new(),
+        share: if is_up(node) {
+            Share::Full
+        } else {
+            Share::Present
+        },
+    };
+    let nodes: Vec<PlanNode> = nodes.iter().map(planned).collect();
+    let present: Vec<Targets> = (0..setup.slots)
+        .map(|slot| table.targets(slot).into())
+        .collect();
+    let plan = placement::plan(&nodes, setup.copies, &present).ok()?;
+    let targets = plan.targets.iter().map(|targets| targets.to_vec());
+    Some(targets.collect())
 }

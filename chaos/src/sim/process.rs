@@ -14,8 +14,8 @@ use ultrakv_cluster::{Epoch, Incarnation, NodeId};
 use super::bug::{self, Bug};
 use super::clock::now_ms;
 use super::store::{Held, Looked, MapStore, Sleep};
-use super::table::{Table, shard_boot};
-use super::words::{Msg, Shared, place_of};
+use super::table::{Table, life_of, shard_boot};
+use super::words::{Msg, Shared, node_at, place_of};
 use crate::consensus::{Consensus, Input, Output, Persisted, Role};
 use crate::network::Place;
 use crate::rng::Rng;
@@ -111,6 +111,8 @@ pub(super) struct Process {
     pub(super) table: Table,
     pub(super) holder: Holder,
     pub(super) granting: Option<Granting>,
+    /// Who led last, other than itself.
+    former: Option<Place>,
     pub(super) seats: BTreeMap<u16, Seat>,
     /// Which client's question a local ticket stands for, and whether it is a read.
     tickets: BTreeMap<u64, (Place, u64, bool)>,
@@ -139,6 +141,7 @@ impl Process {
             table: Table::new(),
             holder: Holder::new(life, setup.tenure().tenure_us),
             granting: None,
+            former: None,
             seats: BTreeMap::new(),
             tickets: BTreeMap::new(),
             numbers: 0,
@@ -289,6 +292,10 @@ impl Process {
 
     fn raft(&mut self, input: Input<Shared>, turn: &mut Turn) {
         let mut out = Vec::new();
+        let leader = self.consensus.leader_hint();
+        self.former = leader
+            .filter(|leader| *leader != self.place)
+            .or(self.former);
         self.consensus
             .handle(input, turn.now_us, &mut self.rng, &mut out);
         for output in out {
@@ -300,7 +307,11 @@ impl Process {
                 }
                 Output::LeadershipConfirmed(ticket, t0_us) => self.confirmed(ticket, t0_us, turn),
                 Output::RoleChanged(Role::Leader) => {
-                    let grantor = Grantor::new(self.setup.tenure());
+                    let former = self.former.and_then(|place| {
+                        let node = node_at(place);
+                        Some(life_of(node, self.table.member(node)?))
+                    });
+                    let grantor = Grantor::new(self.setup.tenure()).after(former);
                     self.granting = Some(Granting {
                         grantor,
                         round: None,
@@ -406,6 +417,7 @@ impl Process {
                 rate_ppm: turn.rate_ppm,
                 sleep: &turn.sleep,
             },
+            targets: self.table.targets(slot),
         };
         seat.replica.handle(event, &mut world, &mut effects);
         turn.touched.insert(slot);

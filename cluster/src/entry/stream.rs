@@ -10,7 +10,7 @@ use super::replica::{Replica, Role};
 use super::request::{Answer, Delay};
 use super::types::{Record, Seq};
 use super::world::World;
-use crate::{Epoch, Incarnation};
+use crate::{Epoch, Incarnation, NodeId};
 
 impl Replica {
     /// After every event: commits what all have, answers who waited for it, sends what is new, and asks Raft for what
@@ -24,7 +24,7 @@ impl Replica {
                 break;
             }
         }
-        self.advance_serving(world.now, effects);
+        self.advance_serving(world.targets, world.now, effects);
         self.stream(world.now, effects);
     }
 
@@ -68,7 +68,10 @@ impl Replica {
     }
 
     /// What the commit point allows: to serve, to hand over, to add.
-    fn advance_serving(&mut self, now: Now, effects: &mut Vec<Effect>) {
+    ///
+    /// A change takes along what the plan wants besides: each agreement is heard by every copy, which then says anew how far it is.
+    fn advance_serving(&mut self, targets: &[NodeId], now: Now, effects: &mut Vec<Effect>) {
+        let me = self.me;
         let (Role::Owner(owner), Some(ownership)) = (&mut self.role, &self.ownership) else {
             return;
         };
@@ -82,7 +85,7 @@ impl Replica {
                 let in_sync = std::iter::once(to).chain(others.filter(|other| *other != to));
                 let proposal = Proposal {
                     epoch: ownership.epoch,
-                    in_sync: in_sync.collect(),
+                    in_sync: without_unwanted(in_sync.collect(), targets, &[to]),
                     why: Why::HandOver(to),
                 };
                 owner.propose(proposal, now, effects);
@@ -99,7 +102,7 @@ impl Replica {
             in_sync.push(member);
             let proposal = Proposal {
                 epoch: ownership.epoch,
-                in_sync,
+                in_sync: without_unwanted(in_sync, targets, &[me, member]),
                 why: Why::Add(member),
             };
             owner.propose(proposal, now, effects);
@@ -336,6 +339,19 @@ fn writes_above<'a>(
     seq: Seq,
 ) -> impl Iterator<Item = &'a Prepared> {
     recent.above(seq).chain(list.above(seq))
+}
+
+/// A set without those that the plan does not name, once it has all that the plan names. Some stay in any case.
+fn without_unwanted(
+    mut in_sync: Vec<Incarnation>,
+    targets: &[NodeId],
+    stay: &[Incarnation],
+) -> Vec<Incarnation> {
+    let has = |node: &NodeId| in_sync.iter().any(|member| member.node == *node);
+    if !targets.is_empty() && targets.iter().all(has) {
+        in_sync.retain(|member| stay.contains(member) || targets.contains(&member.node));
+    }
+    in_sync
 }
 
 /// Sends as many writes as fit one message.

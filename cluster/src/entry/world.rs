@@ -1,9 +1,10 @@
-//! What a replica needs of the world at one event: the time, the slot's committed entries, and whether its node may
-//! serve. It must never know who implements them.
+//! What a replica needs of the world at one event: the time, the slot's committed entries, whether its node may serve, and
+//! who is to hold the slot. It must never know who implements them.
 
 use ultrakv_cache::Now;
 
 use super::types::{Change, CopyEntry, Key, Stored, Version};
+use crate::NodeId;
 
 /// The committed entries of one slot. They never expire by themselves here: an entry whose time is over stays,
 /// readable, until the owner's numbered delete.
@@ -64,4 +65,6 @@ pub struct World<'a> {
     pub store: &'a mut dyn Store,
     /// Whether the node may serve as owner.
     pub tenure: &'a mut dyn Tenure,
+    /// The nodes that are to hold the slot, as this node knows the plan; empty while it knows none.
+    pub targets: &'a [NodeId],
 }

@@ -248,7 +248,13 @@ impl Guest {
                     }
                     self.settled(slot);
                 }
-                Wanted::HandOver(to) => self.feed(slot, Event::HandOver { to }, world),
+                Wanted::HandOver(to) => {
+                    // Who is about to go does not wait for those who ask.
+                    let is_going = !word.targets.contains(&self.me.node);
+                    if is_going || self.pace.may_hand_over(world.now) {
+                        self.feed(slot, Event::HandOver { to }, world);
+                    }
+                }
                 Wanted::Dismiss(member) => self.feed(slot, Event::Dismiss { member }, world),
             }
         }
@@ -306,10 +312,12 @@ impl Guest {
             promised_bytes: self.promised_bytes,
         };
         let mut tenure = Held(&*self.shared.links.tenure);
+        let word = self.shared.words.get(slot);
         let mut around = World {
             now: world.now,
             store: &mut store,
             tenure: &mut tenure,
+            targets: word.as_ref().map_or(&[], |word| &*word.targets),
         };
         let mut effects = std::mem::take(&mut self.effects);
         replica.handle(event, &mut around, &mut effects);

@@ -1,8 +1,8 @@
 //! How fast slots move while clients ask.
 //!
 //! Responsible for the owner's share of a move: a copy that only changes places begins at a bounded rate while there are
-//! questions, so that those who ask hardly notice, and as fast as it goes while there are none. A copy that is missing never
-//! waits. It must never know which slots there are.
+//! questions, and slots change hands many at a time, so that those who ask hardly notice; and both as fast as they go while
+//! there are none. A copy that is missing never waits. It must never know which slots there are.
 
 use ultrakv_cache::Now;
 
@@ -12,9 +12,15 @@ const WINDOW_MS: u64 = 100;
 const BUSY_QUESTIONS: usize = 3;
 /// How long that is remembered.
 const BUSY_FOR_MS: u64 = 1_000;
-/// Moves that begin in a window meanwhile. A move costs a shard and its peers about a millisecond in all: three agreements
-/// on the slot, each heard by every copy of it.
+/// Copies that begin in a window meanwhile: little work each, which is spread.
 const MOVES_MAX: u32 = 5;
+/// Slots change hands in bursts so far apart: an agreement costs every node about a millisecond of waking up, however many
+/// slots it is about, and the slots of one turn share it.
+const BURST_EVERY_MS: u64 = 500;
+/// Slots that change hands in a burst: as many as copies begin meanwhile, and as many again to make good for delays. Their
+/// clients wait for one agreement.
+const BURST_MAX: u32 = 50;
+const _: () = assert!(BURST_MAX as u64 >= 2 * MOVES_MAX as u64 * BURST_EVERY_MS / WINDOW_MS);
 
 /// The pace of one shard.
 #[derive(Debug, Default)]
@@ -23,6 +29,9 @@ pub(super) struct Pace {
     questions: usize,
     begun: u32,
     busy_until: Now,
+    /// When the last burst began, and how many slots it has.
+    burst_at: Option<Now>,
+    burst: u32,
 }
 
 impl Pace {
@@ -48,14 +57,25 @@ impl Pace {
         may
     }
 
+    /// Whether one more slot may change hands in this turn; it is counted then.
+    pub(super) fn may_hand_over(&mut self, now: Now) -> bool {
+        if !self.is_busy(now) {
+            return true;
+        }
+        let is_over = |at: Now| now.since_ms(at) >= BURST_EVERY_MS;
+        if self.burst_at.is_none_or(is_over) {
+            (self.burst_at, self.burst) = (Some(now), 0);
+        }
+        // Later turns of the same burst would need agreements of their own.
+        let may = self.burst_at == Some(now) && self.burst < BURST_MAX;
+        self.burst += u32::from(may);
+        may
+    }
+
     fn turn(&mut self, now: Now) {
         let window = now.0 / WINDOW_MS;
         if window != self.window {
-            *self = Self {
-                window,
-                busy_until: self.busy_until,
-                ..Self::default()
-            };
+            (self.window, self.questions, self.begun) = (window, 0, 0);
         }
     }
 }
@@ -77,5 +97,22 @@ mod tests {
         assert_eq!(begun(&mut pace, 1_150), 0, "of the same window");
         assert_eq!(begun(&mut pace, 1_250), bound);
         assert_eq!(begun(&mut pace, 2_050), 100, "they are gone");
+    }
+
+    #[test]
+    fn slots_change_hands_in_bursts_while_clients_ask() {
+        let mut pace = Pace::default();
+        let given = |pace: &mut Pace, at: u64| {
+            let may = |_: &u32| pace.may_hand_over(Now(at));
+            (0..100).filter(may).count()
+        };
+        assert_eq!(given(&mut pace, 10), 100, "nobody asks");
+        pace.asked(BUSY_QUESTIONS, Now(1_000));
+        let bound = usize::try_from(BURST_MAX).unwrap();
+        assert_eq!(given(&mut pace, 1_000), bound);
+        assert_eq!(given(&mut pace, 1_001), 0, "a burst is one turn");
+        assert_eq!(given(&mut pace, 1_499), 0);
+        assert_eq!(given(&mut pace, 1_500), bound, "the next");
+        assert_eq!(given(&mut pace, 2_100), 100, "they are gone");
     }
 }

@@ -176,6 +176,8 @@ pub(super) struct Bench {
     pub(super) answers: BTreeMap<u64, Answer>,
     pub(super) oracle: Oracle,
     pub(super) now: Now,
+    /// The plan of the slot, known to all at once.
+    pub(super) targets: Vec<NodeId>,
     asked: BTreeMap<u64, Key>,
     lives: u128,
     make: fn(Incarnation) -> Replica,
@@ -213,6 +215,7 @@ impl Bench {
             answers: BTreeMap::new(),
             oracle: Oracle::default(),
             now: Now(1),
+            targets: Vec::new(),
             asked: BTreeMap::new(),
             lives: 0,
             make,
@@ -253,6 +256,7 @@ impl Bench {
             now: self.now,
             store: &mut node.store,
             tenure: &mut Held(node.is_held),
+            targets: &self.targets,
         };
         node.replica.handle(event, &mut world, &mut effects);
         assert!(node.replica.committed() <= node.replica.last());

@@ -70,6 +70,12 @@ fn step(bench: &mut Bench, (kind, who, what): Step) {
             };
             bench.handle(at, event);
         }
+        99 if what % 2 == 0 => {
+            // Another plan: some nodes, beginning with any.
+            let nodes = bench.nodes.iter().map(|node| node.me.node);
+            let count = usize::from(what / 2) % (bench.nodes.len() + 1);
+            bench.targets = nodes.cycle().skip(at).take(count).collect();
+        }
         _ => bench.calm(10),
     }
 }

@@ -163,6 +163,40 @@ fn a_newcomer_copies_while_writes_stream_in_and_takes_the_slot_over() {
 }
 
 #[test]
+fn a_planned_move_takes_no_more_agreements_than_it_needs() {
+    let mut bench = founded(4, 3);
+    done(&answer(&mut bench, 0, 1, put(1, OnlyIf::Always, None)));
+    let lives = [0, 1, 2, 3].map(|at: usize| bench.nodes[at].me);
+    let members = |bench: &Bench| bench.raft.last().unwrap().in_sync.clone();
+
+    // The newcomer takes a follower's place.
+    bench.targets = [0, 1, 3].map(|at: usize| lives[at].node).to_vec();
+    let agreed = bench.raft.len();
+    bench.handle(3, Event::Join);
+    bench.calm(100);
+    assert_eq!(members(&bench), [lives[0], lives[1], lives[3]]);
+    assert_eq!(bench.raft.len(), agreed + 1, "{:?}", bench.raft);
+
+    // The owner's place is taken; it goes with the hand-over, and not before the set is whole.
+    bench.targets = [1, 2, 3].map(|at: usize| lives[at].node).to_vec();
+    bench.handle(2, Event::Join);
+    bench.calm(100);
+    assert_eq!(members(&bench), [lives[0], lives[1], lives[3], lives[2]]);
+    bench.handle(0, Event::HandOver { to: lives[1] });
+    bench.calm(100);
+    assert_eq!(members(&bench), [lives[1], lives[3], lives[2]]);
+    assert_eq!(bench.raft.len(), agreed + 3, "{:?}", bench.raft);
+    assert_eq!(value(&mut bench, 1, 1), Some(1));
+
+    // As long as one is missing, nobody goes.
+    bench.targets = [0, 3].map(|at: usize| lives[at].node).to_vec();
+    bench.handle(1, Event::HandOver { to: lives[3] });
+    bench.calm(100);
+    assert_eq!(members(&bench), [lives[3], lives[1], lives[2]]);
+    bench.check_agreement();
+}
+
+#[test]
 fn time_runs_out_by_the_owners_word_alone() {
     let mut bench = founded(2, 2);
     done(&answer(&mut bench, 0, 1, put(1, OnlyIf::Always, Some(300))));
