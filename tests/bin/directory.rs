@@ -7,6 +7,7 @@
     reason = "a measuring program reads the wall's clock and prints its figures"
 )]
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Questions that are measured.
     #[arg(long, default_value_t = 20_000)]
     questions: u64,
+    /// Records that the writer tells a second; 0 for as many as it can.
+    #[arg(long, default_value_t = 400_000)]
+    written_per_second: u64,
 }
 
 /// The nodes whose shards hold the blocks.
@@ -45,6 +49,13 @@ const NODES: u64 = 3;
 
 /// A chain as it would be after hashing: keys that are spread like digests, runs of neighbours.
 fn chain(number: u64, blocks: u64) -> Vec<BlockAddress> {
+    let mut chain = Vec::new();
+    chain_into(&mut chain, number, blocks);
+    chain
+}
+
+/// The same in the memory of a former one: what allocators give back to the system, other threads wait for.
+fn chain_into(chain: &mut Vec<BlockAddress>, number: u64, blocks: u64) {
     let key = |block: u64| {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&number.to_le_bytes());
@@ -57,12 +68,11 @@ fn chain(number: u64, blocks: u64) -> Vec<BlockAddress> {
         )
     };
     let run_blocks = u64::try_from(PLACEMENT_RUN_BLOCKS).unwrap_or(16);
-    (0..blocks)
-        .map(|block| BlockAddress {
-            key: key(block),
-            run: key(block - block % run_blocks),
-        })
-        .collect()
+    chain.clear();
+    chain.extend((0..blocks).map(|block| BlockAddress {
+        key: key(block),
+        run: key(block - block % run_blocks),
+    }));
 }
 
 /// One shard's numbered reports.
@@ -149,15 +159,21 @@ fn fill(directory: &Directory, shards: &mut [Shard], arguments: &Arguments) -> R
     Ok(told)
 }
 
-/// Adds and removes other chains until it is told to stop, at the rate that it can.
+/// Adds and removes other chains until it is told to stop, at a rate or as fast as it can.
 fn write(
     directory: &Directory,
     mut shard: Shard,
     stop: &AtomicBool,
     told: &AtomicU64,
+    per_second: u64,
 ) -> Result<()> {
     let mut number = 1 << 40;
+    let began = Instant::now();
     while !stop.load(Ordering::Relaxed) {
+        if let Some(due_us) = (told.load(Ordering::Relaxed) * 1_000_000).checked_div(per_second) {
+            let due = Duration::from_micros(due_us);
+            thread::sleep(due.saturating_sub(began.elapsed()));
+        }
         let blocks = chain(number, 650);
         let mut changes = blocks.iter().map(add).collect::<Result<Vec<_>>>()?;
         changes.extend(blocks.iter().map(|address| Change::Remove {
@@ -175,10 +191,11 @@ fn ask(directory: &Directory, arguments: &Arguments) -> Result<Histogram<u64>> {
     let mut found = Prefix::default();
     let expected = usize::try_from(arguments.chain)?;
     let warm_up = arguments.questions / 20;
+    let mut blocks = Vec::new();
     for question in 0..arguments.questions + warm_up {
         // A stride that visits chains far apart, so that no answer is still in a core's cache from the one before.
         let number = question.wrapping_mul(0x9E37_79B9_7F4A_7C15) % chains;
-        let blocks = chain(number, arguments.chain);
+        chain_into(&mut blocks, number, arguments.chain);
         let asked = Instant::now();
         directory.longest_prefix(&blocks, Accept::ALL, &mut found);
         let took = asked.elapsed();
@@ -191,6 +208,30 @@ fn ask(directory: &Directory, arguments: &Arguments) -> Result<Histogram<u64>> {
             latencies.record(u64::try_from(took.as_nanos())?)?;
         }
     }
+    Ok(latencies)
+}
+
+/// What the machine itself takes for as much: for each block of a chain, two neighbouring lines of a plain array as large as the
+/// tables, anywhere in it. Nothing is compared and nothing is locked.
+fn plain_reads(bytes: usize, arguments: &Arguments) -> Result<Histogram<u64>> {
+    const LINE_WORDS: usize = 8;
+    let words = vec![1_u64; bytes / size_of::<u64>()];
+    let lines = words.len() / LINE_WORDS - 1;
+    let mut latencies = Histogram::<u64>::new_with_max(1_000_000_000, 3)?;
+    let (mut draw, mut sum) = (0x9E37_79B9_7F4A_7C15_u64, 0_u64);
+    for _ in 0..arguments.questions {
+        let asked = Instant::now();
+        for _ in 0..arguments.chain {
+            draw = draw
+                .wrapping_mul(0x5851_F42D_4C95_7F2D)
+                .wrapping_add(0x1405_7B7E_F767_814F);
+            let line = usize::try_from((u128::from(draw) * u128::try_from(lines)?) >> 64)?;
+            let word = |line: usize| words.get(line * LINE_WORDS).copied().unwrap_or(0);
+            sum = sum.wrapping_add(word(line)).wrapping_add(word(line + 1));
+        }
+        latencies.record(u64::try_from(asked.elapsed().as_nanos())?)?;
+    }
+    black_box(sum);
     Ok(latencies)
 }
 
@@ -242,7 +283,10 @@ fn main() -> Result<()> {
     let told = AtomicU64::new(0);
     let writer_shard = holders.pop().context("no shard to write with")?;
     let (latencies, seconds) = thread::scope(|scope| {
-        let writer = scope.spawn(|| write(&directory, writer_shard, &stop, &told));
+        let writer = scope.spawn(|| {
+            let rate = arguments.written_per_second;
+            write(&directory, writer_shard, &stop, &told, rate)
+        });
         let began = Instant::now();
         let latencies = ask(&directory, &arguments);
         let seconds = began.elapsed().as_secs_f64();
@@ -253,6 +297,8 @@ fn main() -> Result<()> {
         written.and(latencies).map(|latencies| (latencies, seconds))
     })?;
     let microseconds = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    let plain = plain_reads(directory.table_bytes(), &arguments)?;
+    let plain_us = |quantile: f64| plain.value_at_quantile(quantile) as f64 / 1e3;
     println!(
         "{}",
         serde_json::json!({
@@ -261,6 +307,8 @@ fn main() -> Result<()> {
             "p50_us": microseconds(0.5),
             "p99_us": microseconds(0.99),
             "p999_us": microseconds(0.999),
+            "plain_p50_us": plain_us(0.5),
+            "plain_p99_us": plain_us(0.99),
             "written_per_second": told.load(Ordering::Relaxed) as f64 / seconds,
             "bytes_a_record_worst": filled.worst_bytes,
             "bytes_a_record": filled.end_bytes,

@@ -18,7 +18,7 @@ def build():
     """Builds node and chaos once, and answers the chaos binary."""
     global _built
     if _built is None:
-        folder = lib.build("ultrakv-node", "ultrakv-chaos")
+        folder = lib.build()
         os.environ["ULTRAKV_BIN"] = str(folder / "ultrakv")
         _built = folder / "ultrakv-chaos"
     return _built

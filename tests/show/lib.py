@@ -20,11 +20,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 60
 
 
-def build(*packages):
-    """Builds release binaries of these packages and answers the folder in which they lie."""
-    arguments = ["cargo", "build", "--release", "--locked", "--quiet"]
-    for package in packages:
-        arguments += ["-p", package]
+def build(*more):
+    """Builds every release binary, and what else is named to cargo; answers the folder in which they lie.
+
+    Always the whole workspace: cargo builds dependencies anew for every choice of packages.
+    """
+    arguments = ["cargo", "build", "--release", "--workspace", "--bins", "--locked", "--quiet", *more]
     subprocess.run(arguments, cwd=ROOT, check=True)
     target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
     return pathlib.Path(target) / "release"

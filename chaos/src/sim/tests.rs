@@ -10,13 +10,13 @@ const PLAN: Plan = Plan {
 
 /// Seeds that see the bug; after a change that moves the dice, `ultrakv-sim bugs --seconds-simulated 30` names others.
 const SEEN_BY: [(Bug, u64); 9] = [
-    (Bug::EpochUnchecked, 3),
+    (Bug::EpochUnchecked, 6),
     (Bug::AnswerEarly, 1),
     (Bug::TenureFirst, 1),
     (Bug::BootForgotten, 1),
-    (Bug::GrantUnconfirmed, 4),
-    (Bug::GrantUnheard, 158),
-    (Bug::PromiseForgotten, 16),
+    (Bug::GrantUnconfirmed, 2),
+    (Bug::GrantUnheard, 367),
+    (Bug::PromiseForgotten, 10),
     (Bug::DownEarly, 1),
     (Bug::SoleClaimed, 6),
 ];

@@ -2,7 +2,9 @@
 //! record.
 
 use std::hint::black_box;
+use std::iter::Peekable;
 
+use parking_lot::RwLockReadGuard;
 use ultrakv_cache::BlockAddress;
 
 use super::key::{Accept, DirectoryKey, Form, Place, Tier};
@@ -15,8 +17,11 @@ use crate::NodeId;
 /// Blocks looked up under one lock, and the bits of [`RunHolder::held`]: a run has as many.
 const PIECE_BLOCKS: usize = ultrakv_cache::PLACEMENT_RUN_BLOCKS;
 
-/// Runs whose lock is asked for ahead, so that it is near when its turn comes.
-const AHEAD_RUNS: usize = 2;
+/// Runs that are read together. A lock waits for every load before it, so only what is read between two locks overlaps.
+///
+/// Measured at 10 M records: one run at a time 70 us for a thousand blocks, four 64 us. Prefetching the next four meanwhile, by the
+/// processor's own instruction, was no better.
+const TOGETHER_RUNS: usize = 4;
 
 /// A stretch of the prefix within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,21 +135,45 @@ impl Directory {
     pub fn longest_prefix(&self, chain: &[BlockAddress], accept: Accept, found: &mut Prefix) {
         found.clear();
         let lives = self.lives.read();
-        let mut ahead = pieces(chain).skip(AHEAD_RUNS);
-        for piece in pieces(chain) {
-            if let Some(cell) = ahead.next().and_then(|piece| self.cell_of(piece)) {
-                black_box(cell.partition.is_locked());
-            }
-            let Some(cell) = self.cell_of(piece) else {
+        let mut pieces = pieces(chain).peekable();
+        while let Some(first) = pieces.next() {
+            // Only here a lock is waited for, and none is held: nobody waits in a circle, whoever writes.
+            let Some(cell) = self.cell_of(first) else {
                 break;
             };
-            let matched = match_piece(&cell.partition.read(), piece, &lives, accept, found);
-            found.blocks += matched;
-            if matched < piece.len() {
-                break;
+            let mut group = Group::default();
+            group.push(Piece::new(first, cell.partition.read()));
+            self.fill(&mut group, &mut pieces);
+            // The sum is of no use, but the loads must happen: all rows are then on their way at once.
+            let touched = group.pieces().map(Piece::touch);
+            black_box(touched.fold(0, |sum, word| sum ^ word));
+            for piece in group.pieces() {
+                let matched = piece.find(&lives, accept, found);
+                found.blocks += matched;
+                if matched < piece.blocks.len() {
+                    found.name(&lives);
+                    return;
+                }
             }
         }
         found.name(&lives);
+    }
+
+    /// Takes more pieces into a group, as long as their partitions are free. The same partition twice has two readers.
+    fn fill<'a>(
+        &'a self,
+        group: &mut Group<'a>,
+        pieces: &mut Peekable<impl Iterator<Item = &'a [BlockAddress]>>,
+    ) {
+        while !group.is_full() {
+            let next = pieces.peek().and_then(|piece| self.cell_of(piece));
+            let Some(partition) = next.and_then(|cell| cell.partition.try_read()) else {
+                return;
+            };
+            if let Some(blocks) = pieces.next() {
+                group.push(Piece::new(blocks, partition));
+            }
+        }
     }
 
     fn cell_of(&self, piece: &[BlockAddress]) -> Option<&Cell> {
@@ -224,49 +253,86 @@ fn pieces(chain: &[BlockAddress]) -> impl Iterator<Item = &[BlockAddress]> {
     runs.flat_map(|run| run.chunks(PIECE_BLOCKS))
 }
 
-/// Blocks of the piece that are held, from its first; they and their holders are added to what was found.
-fn match_piece(
-    partition: &Partition,
-    piece: &[BlockAddress],
-    lives: &Lives,
-    accept: Accept,
-    found: &mut Prefix,
-) -> usize {
-    let mut keys = [DirectoryKey::default(); PIECE_BLOCKS];
-    let mut touched = 0;
-    for (key, address) in keys.iter_mut().zip(piece) {
-        *key = DirectoryKey::of(&address.key);
-        touched ^= partition.touch(*key);
+/// Pieces that are read together; each holds its partition's lock.
+#[derive(Default)]
+struct Group<'a> {
+    pieces: [Option<Piece<'a>>; TOGETHER_RUNS],
+    count: usize,
+}
+
+impl<'a> Group<'a> {
+    const fn is_full(&self) -> bool {
+        self.count == TOGETHER_RUNS
     }
-    // The sum is of no use, but the loads must happen: all rows are then on their way at once.
-    black_box(touched);
-    let first = found.holders.len();
-    let mut blocks = 0;
-    for (key, bit) in keys.iter().zip(0..piece.len()) {
-        let Some(row) = partition.row(*key) else {
-            break;
-        };
-        let mut any = false;
-        for holder in partition.holders(row) {
-            if lives.live.is_live(holder.life) && accept.takes(holder.form) {
-                any = true;
-                note(&mut found.holders, first, holder, 1 << bit);
-            }
+
+    fn push(&mut self, piece: Piece<'a>) {
+        if let Some(place) = self.pieces.get_mut(self.count) {
+            *place = Some(piece);
+            self.count += 1;
         }
-        if !any {
-            break;
-        }
-        blocks += 1;
     }
-    if blocks > 0 {
-        let holders = (first, found.holders.len());
-        found.runs.push(PrefixRun {
-            first: found.blocks,
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece<'a>> {
+        self.pieces.iter().flatten()
+    }
+}
+
+/// A stretch of one run, and the partition that lists it.
+struct Piece<'a> {
+    blocks: &'a [BlockAddress],
+    keys: [DirectoryKey; PIECE_BLOCKS],
+    partition: RwLockReadGuard<'a, Partition>,
+}
+
+impl<'a> Piece<'a> {
+    fn new(blocks: &'a [BlockAddress], partition: RwLockReadGuard<'a, Partition>) -> Self {
+        let mut keys = [DirectoryKey::default(); PIECE_BLOCKS];
+        for (key, address) in keys.iter_mut().zip(blocks) {
+            *key = DirectoryKey::of(&address.key);
+        }
+        Self {
             blocks,
-            holders,
-        });
+            keys,
+            partition,
+        }
     }
-    blocks
+
+    /// Asks the memory for every row.
+    fn touch(&self) -> u64 {
+        let keys = self.keys.iter().take(self.blocks.len());
+        keys.fold(0, |sum, key| sum ^ self.partition.touch(*key))
+    }
+
+    /// Blocks that are held, from the first; they and their holders are added to what was found.
+    fn find(&self, lives: &Lives, accept: Accept, found: &mut Prefix) -> usize {
+        let first = found.holders.len();
+        let mut blocks = 0;
+        for (key, bit) in self.keys.iter().zip(0..self.blocks.len()) {
+            let Some(row) = self.partition.row(*key) else {
+                break;
+            };
+            let mut any = false;
+            for holder in self.partition.holders(row) {
+                if lives.live.is_live(holder.life) && accept.takes(holder.form) {
+                    any = true;
+                    note(&mut found.holders, first, holder, 1 << bit);
+                }
+            }
+            if !any {
+                break;
+            }
+            blocks += 1;
+        }
+        if blocks > 0 {
+            let holders = (first, found.holders.len());
+            found.runs.push(PrefixRun {
+                first: found.blocks,
+                blocks,
+                holders,
+            });
+        }
+        blocks
+    }
 }
 
 /// Adds a block to a holder of the stretch whose holders begin at `first`.

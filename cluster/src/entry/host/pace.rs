@@ -13,7 +13,7 @@ const BUSY_QUESTIONS: usize = 3;
 /// How long that is remembered.
 const BUSY_FOR_MS: u64 = 1_000;
 /// Copies that begin in a window meanwhile: little work each, which is spread.
-const MOVES_MAX: u32 = 5;
+const MOVES_MAX: u32 = 4;
 /// Slots change hands in bursts so far apart: an agreement costs every node about a millisecond of waking up, however many
 /// slots it is about, and the slots of one turn share it.
 const BURST_EVERY_MS: u64 = 500;
