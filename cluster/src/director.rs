@@ -29,7 +29,7 @@ use crate::metadata::{
     Command, JobKind, JobState, JobUpdate, MemberJoin, MemberState, SlotRecord, Slots, View,
 };
 use crate::raft::Consensus;
-use crate::surroundings::{Surroundings, wanted};
+use crate::surroundings::{Surroundings, wish};
 use crate::{Incarnation, NodeId};
 
 pub(crate) use enter::{Origin, Phase};
@@ -256,7 +256,7 @@ impl Director {
         let word = |(slot, record): (u16, &SlotRecord)| SlotWord {
             slot,
             ownership: record.ownership.clone(),
-            targets: wanted(record, members),
+            wish: wish(record, members),
         };
         match &self.told {
             Some((told, told_state)) if *told_state == state => {

@@ -33,6 +33,7 @@ mod router;
 mod sabotage;
 mod stream;
 mod types;
+mod wish;
 mod world;
 
 #[cfg(test)]
@@ -53,4 +54,5 @@ pub use types::{
     Change, CopyEntry, Key, NAME_BYTES_MAX, Ownership, RECORD_BYTES_MAX, Record, Seq, Stored,
     Value, Version,
 };
+pub use wish::Wish;
 pub use world::{Full, Page, Store, Tenure, World};

@@ -123,7 +123,9 @@ pub struct SteppedAside {
     /// Slots that this node still owns: nobody else had them in sync, or the time was up. Others take those that they
     /// have once this node's tenure has run out.
     pub kept: u32,
-    /// Whether anybody was there to take them.
+    /// Slots of which this node is still in sync without owning them: their owners find out by its silence.
+    pub following: u32,
+    /// Whether nobody was there to take them.
     pub alone: bool,
 }
 
@@ -497,25 +499,27 @@ impl ClusterHandle {
             mine.map_or((0, 0), |counts| (counts.owned, counts.following))
         };
         let (before, _) = held();
-        if !self.has_another(directed.me) {
+        if !self.has_successor() {
             return SteppedAside {
                 handed_over: 0,
                 kept: before,
+                following: 0,
                 alone: true,
             };
         }
         let mut changes = directed.consensus.changes();
         loop {
             changes.mark_unchanged();
-            self.ask_to_drain(deadline).await;
+            let is_told = self.ask_to_drain(deadline).await;
             let (kept, following) = held();
             let left = directed.clock.remaining(deadline);
             // Also those that nobody else has in sync yet: whoever is to have them is copying. Where all stop, nobody waits.
-            let is_over = kept + following == 0 || !self.has_another(directed.me);
+            let is_over = is_told && kept + following == 0 || !self.has_successor();
             if is_over || left.is_zero() {
                 return SteppedAside {
                     handed_over: before.saturating_sub(kept),
                     kept,
+                    following,
                     alone: false,
                 };
             }
@@ -524,14 +528,14 @@ impl ClusterHandle {
         }
     }
 
-    /// Tells the cluster that this node is not to be given anything, unless it knows.
-    async fn ask_to_drain(&self, deadline: Deadline) {
+    /// Tells the cluster that this node is not to be given anything, unless it knows. Whether it does.
+    async fn ask_to_drain(&self, deadline: Deadline) -> bool {
         let directed = &self.inner.directed;
         let view = directed.consensus.view();
         let me = view.members().get(directed.me);
         let is_up = me.is_some_and(|me| me.boot == directed.boot && me.state == MemberState::Up);
         if !is_up {
-            return;
+            return true;
         }
         let command = Command::MemberState {
             life: directed.life(),
@@ -539,9 +543,11 @@ impl ClusterHandle {
             to: MemberState::Draining,
         };
         let deadline = deadline.min(directed.clock.deadline(STEP));
-        if let Err(error) = directed.consensus.propose(vec![command], deadline).await {
+        let asked = directed.consensus.propose(vec![command], deadline).await;
+        if let Err(error) = &asked {
             tracing::debug!(%error, "stepping aside was not agreed on; it is asked for again");
         }
+        asked.is_ok()
     }
 
     /// Sees the metadata as it is now, so that what is refused is refused for a present reason.
@@ -561,9 +567,20 @@ impl ClusterHandle {
 
     /// Whether somebody else could take a member's slots.
     fn has_another(&self, node: NodeId) -> bool {
+        self.has_other(node, |state| state == MemberState::Up)
+    }
+
+    /// Whether somebody could take this node's slots, now or as soon as it has come in.
+    fn has_successor(&self) -> bool {
+        self.has_other(self.inner.directed.me, |state| {
+            matches!(state, MemberState::Up | MemberState::Joining)
+        })
+    }
+
+    fn has_other(&self, node: NodeId, may: impl Fn(MemberState) -> bool) -> bool {
         let view = self.inner.directed.consensus.view();
         let mut others = view.members().present();
-        others.any(|(other, record)| other != node && record.state == MemberState::Up)
+        others.any(|(other, record)| other != node && may(record.state))
     }
 
     async fn begin(

@@ -14,6 +14,7 @@ use ultrakv_cache::ArenaId;
 use crate::NodeId;
 use crate::block::{BlockArenas, BlockLayout, Standing};
 use crate::domains::Domains;
+use crate::entry::Wish;
 use crate::links::Lanes;
 use crate::metadata::{MemberState, Members, SlotRecord};
 use crate::raft::Consensus;
@@ -21,22 +22,12 @@ use crate::raft::Consensus;
 /// A peer that was not heard for this long is asked last. Connections that live are heard every second.
 const SILENCE_MS_MAX: u64 = 1_500;
 
-/// The nodes that are to hold a slot now: those that the plan names and that are up, in its order. While none of them is,
-/// those that it names, so that the slot waits for them and goes nowhere else.
-pub(crate) fn wanted(record: &SlotRecord, members: &Members) -> Arc<[NodeId]> {
-    let is_up = |node: &NodeId| {
+/// Who is to hold a slot.
+pub(crate) fn wish(record: &SlotRecord, members: &Members) -> Wish {
+    Wish::new(&record.targets, |node| {
         let member = members.get(*node);
         member.is_some_and(|member| member.state == MemberState::Up)
-    };
-    if record.targets.iter().all(is_up) {
-        return Arc::clone(&record.targets);
-    }
-    let up: Vec<NodeId> = record.targets.iter().copied().filter(is_up).collect();
-    if up.is_empty() {
-        Arc::clone(&record.targets)
-    } else {
-        up.into()
-    }
+    })
 }
 
 /// What is around a node; clones see the same.
@@ -76,7 +67,9 @@ impl BlockLayout for Surroundings {
     fn targets(&self, slot: u16) -> Vec<NodeId> {
         let view = self.consensus.view();
         let record = view.slots().get(slot);
-        record.map_or_else(Vec::new, |record| wanted(record, view.members()).to_vec())
+        record.map_or_else(Vec::new, |record| {
+            wish(record, view.members()).ready.to_vec()
+        })
     }
 
     fn standing(&self, node: NodeId) -> Standing {

@@ -103,9 +103,9 @@ async fn close_in_order(running: Running, grace: Grace) -> Result<(), Failure> {
     gateway.announce_stop();
     let aside = cluster.step_aside(clock.deadline(grace.hand_over)).await;
     if !aside.alone {
-        let (handed_over, kept) = (aside.handed_over, aside.kept);
+        let (handed_over, kept, following) = (aside.handed_over, aside.kept, aside.following);
         if kept == 0 {
-            tracing::info!(handed_over, "every slot was handed over");
+            tracing::info!(handed_over, following, "every slot was handed over");
         } else {
             tracing::warn!(
                 handed_over,

@@ -10,6 +10,8 @@
     reason = "a test fails by panicking, in its helpers too, and waits by the wall's own clock"
 )]
 
+mod majority;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -19,6 +21,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use ultrakv_tests::cluster::{Authority, Options, SLOT_COUNT, TestCluster};
 use ultrakv_tests::http::{Answer, Door};
+use ultrakv_tests::ultrakv;
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(120);
 /// The floor of what entries may take to answer again; measurements hold the tight figures.

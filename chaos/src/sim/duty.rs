@@ -31,9 +31,9 @@ impl Process {
             let Some(ownership) = self.table.ownership(slot).cloned() else {
                 continue;
             };
-            let targets = self.table.targets(slot);
+            let wish = self.table.wish(slot);
             let is_alive = |node| self.table.is_member_alive(node);
-            match next_step(self.shard, is_listed, &ownership, targets, is_alive) {
+            match next_step(self.shard, is_listed, &ownership, &wish, is_alive) {
                 Some(Step::Claim) => {
                     let claim = Command::SlotClaim(SlotClaim {
                         slot,

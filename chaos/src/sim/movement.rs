@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use ultrakv_cluster::entry::{Event, Ownership, Wanted, wanted};
+use ultrakv_cluster::entry::{Event, Ownership, Wanted, Wish, wanted};
 use ultrakv_cluster::{Incarnation, NodeId};
 
 /// One step towards the plan.
@@ -21,15 +21,16 @@ pub(super) fn next_step(
     me: Incarnation,
     is_listed: bool,
     ownership: &Ownership,
-    targets: &[NodeId],
+    wish: &Wish,
     is_alive: impl Fn(NodeId) -> bool,
 ) -> Option<Step> {
-    let alive: BTreeSet<NodeId> = targets
+    let alive: BTreeSet<NodeId> = wish
+        .plan
         .iter()
         .copied()
         .filter(|node| is_alive(*node))
         .collect();
-    let event = match wanted(ownership, targets, me, is_listed, &alive) {
+    let event = match wanted(ownership, wish, me, is_listed, &alive) {
         Wanted::Nothing => return None,
         Wanted::Claim => return Some(Step::Claim),
         Wanted::Join => Event::Join,

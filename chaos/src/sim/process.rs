@@ -417,7 +417,7 @@ impl Process {
                 rate_ppm: turn.rate_ppm,
                 sleep: &turn.sleep,
             },
-            targets: self.table.targets(slot),
+            wish: &self.table.wish(slot),
         };
         seat.replica.handle(event, &mut world, &mut effects);
         turn.touched.insert(slot);

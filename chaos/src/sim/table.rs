@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ultrakv_actors::BootId;
-use ultrakv_cluster::entry::Ownership;
+use ultrakv_cluster::entry::{Ownership, Wish};
 use ultrakv_cluster::metadata::{
     Addresses, COMMANDS_VERSION, ClusterId, Command, Done, Found, MemberCapacity, MemberJoin,
     MemberRecord, MemberStart, MemberState, Outcome, SlotsStage, State, VersionRange, View,
@@ -80,6 +80,18 @@ impl Table {
         let slots = self.view.as_ref().map(View::slots);
         let record = slots.and_then(|slots| slots.get(slot));
         record.map_or(&[], |record| &record.targets)
+    }
+
+    /// Who is to hold a slot, as the product reads the metadata.
+    pub(super) fn wish(&self, slot: u16) -> Wish {
+        let slots = self.view.as_ref().map(View::slots);
+        let Some(record) = slots.and_then(|slots| slots.get(slot)) else {
+            return Wish::default();
+        };
+        Wish::new(&record.targets, |node| {
+            let member = self.member(*node);
+            member.is_some_and(|member| member.state == MemberState::Up)
+        })
     }
 
     pub(super) fn plan(&self) -> u64 {

@@ -362,3 +362,49 @@ fn named(partition: &Partition, row: &Row, lives: &Lives) -> Vec<BlockHolder> {
     });
     living.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ultrakv_cache::BlockKey;
+
+    use super::*;
+
+    /// A chain of runs, each in a slot of its own where the digests say so.
+    fn chain(runs: u8) -> Vec<BlockAddress> {
+        let key =
+            |run: u8, block: u8| BlockKey::from_bytes(*blake3::hash(&[run, block]).as_bytes());
+        let blocks = (0..runs).flat_map(|run| (0..16).map(move |block| (run, block)));
+        blocks
+            .map(|(run, block)| BlockAddress {
+                key: key(run, block),
+                run: key(run, 0),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_partition_that_is_written_ends_the_group_before_it_and_nothing_is_skipped() {
+        let directory = Directory::new(u64::MAX);
+        let chain = chain(20);
+        let all: Vec<&[BlockAddress]> = pieces(&chain).collect();
+        assert_eq!(all.len(), 20);
+        let written = directory.cell_of(all[2]).unwrap().partition.write();
+        let mut left = pieces(&chain).peekable();
+        let first = left.next().unwrap();
+        let mut group = Group::default();
+        let cell = directory.cell_of(first).unwrap();
+        group.push(Piece::new(first, cell.partition.read()));
+        directory.fill(&mut group, &mut left);
+        let taken: Vec<&[BlockAddress]> = group.pieces().map(|piece| piece.blocks).collect();
+        assert_eq!(taken, all[..2]);
+        assert_eq!(left.peek(), Some(&all[2]));
+        drop((written, group));
+
+        let mut group = Group::default();
+        directory.fill(&mut group, &mut left);
+        let taken: Vec<&[BlockAddress]> = group.pieces().map(|piece| piece.blocks).collect();
+        assert_eq!(taken, all[2..2 + TOGETHER_RUNS]);
+        assert!(group.is_full());
+        assert_eq!(left.count(), 20 - 2 - TOGETHER_RUNS);
+    }
+}

@@ -296,11 +296,11 @@ impl Shared {
 
     /// Takes in a newer record that a replica told.
     pub(super) fn learn_ownership(&self, slot: u16, ownership: super::Ownership) {
-        let targets = self.words.get(slot).map(|word| Arc::clone(&word.targets));
+        let wish = self.words.get(slot).map(|word| word.wish.clone());
         self.learn([SlotWord {
             slot,
             ownership,
-            targets: targets.unwrap_or_default(),
+            wish: wish.unwrap_or_default(),
         }]);
     }
 

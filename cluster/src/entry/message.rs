@@ -163,8 +163,10 @@ pub struct Proposal {
 /// What a proposed change is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
-    /// A member is silent, failed or not wanted.
+    /// A member is silent or failed.
     Remove(Incarnation),
+    /// The plan can do without a member.
+    Dismiss(Incarnation),
     /// A joiner has everything.
     Add(Incarnation),
     /// The slot changes hands.

@@ -201,6 +201,11 @@ impl Owner {
             .fold(list.last(), Seq::min)
     }
 
+    /// Whether a member has acknowledged under this epoch: then it has all that was answered.
+    pub(super) fn has_all(&self, member: Incarnation) -> bool {
+        self.peers.get(&member).is_some_and(|peer| peer.is_synced)
+    }
+
     /// Keeps a committed write while somebody joins.
     pub(super) fn keep(&mut self, write: Prepared) {
         if self.joiners.is_empty() {
@@ -295,16 +300,36 @@ impl Replica {
 
     /// The plan wants another owner: takes no more questions; [`Replica::settle`] asks Raft when nothing is under way.
     pub(super) fn hand_over(&mut self, to: Incarnation, now: Now) {
-        if let Role::Owner(owner) = &mut self.role
-            && owner.serving == Serving::Open
-            && owner.peers.get(&to).is_some_and(|peer| peer.is_synced)
+        if self.can_hand_over(to)
+            && let Role::Owner(owner) = &mut self.role
         {
             owner.serving = Serving::HandingOver { to, since: now };
         }
     }
 
-    /// Asks Raft to remove a member.
-    pub(super) fn dismiss(&mut self, member: Incarnation, now: Now, effects: &mut Vec<Effect>) {
+    /// Whether it owns the slot, serves, has nothing under way with Raft that would end a hand-over, and the other has everything.
+    #[must_use]
+    pub fn can_hand_over(&self, to: Incarnation) -> bool {
+        let Role::Owner(owner) = &self.role else {
+            return false;
+        };
+        owner.serving == Serving::Open && !owner.has_proposed() && owner.has_all(to)
+    }
+
+    /// Whether every other member has acknowledged under this epoch, but for one.
+    pub(super) fn are_others_synced(&self, but: Incarnation) -> bool {
+        let Role::Owner(owner) = &self.role else {
+            return false;
+        };
+        let mut others = owner.peers.iter().filter(|(member, _)| **member != but);
+        others.all(|(_, peer)| peer.is_synced)
+    }
+
+    /// Asks Raft to remove a member, for what that is worth.
+    pub(super) fn dismiss(&mut self, why: Why, now: Now, effects: &mut Vec<Effect>) {
+        let (Why::Remove(member) | Why::Dismiss(member)) = why else {
+            return;
+        };
         let (Role::Owner(owner), Some(ownership)) = (&mut self.role, &self.ownership) else {
             return;
         };
@@ -313,7 +338,7 @@ impl Replica {
             let proposal = Proposal {
                 epoch: ownership.epoch,
                 in_sync: others.filter(|other| *other != member).collect(),
-                why: Why::Remove(member),
+                why,
             };
             owner.propose(proposal, now, effects);
         }

@@ -111,7 +111,12 @@ impl Replica {
             }
             Event::Leave => self.leave(world),
             Event::HandOver { to } => self.hand_over(to, world.now),
-            Event::Dismiss { member } => self.dismiss(member, world.now, effects),
+            Event::Dismiss { member } => {
+                // Whoever stays has proven to have everything.
+                if self.are_others_synced(member) {
+                    self.dismiss(Why::Dismiss(member), world.now, effects);
+                }
+            }
             Event::Tick => self.tick(world, effects),
         }
         self.settle(world, effects);
@@ -218,7 +223,7 @@ impl Replica {
                 committed, records, ..
             } => self.appended(from, epoch, (committed, records), world, effects),
             Message::Ack { progress, .. } => self.acked(from, progress, world.now, effects),
-            Message::Void { .. } => self.dismiss(from, world.now, effects),
+            Message::Void { .. } => self.dismiss(Why::Remove(from), world.now, effects),
             Message::CopyAsk { ask, after, .. } => self.copy(from, ask, after, world, effects),
             Message::Chunk { .. } => self.chunk(message, world, effects),
             Message::CopyVoid { ask, .. } => self.copy_void(ask, world, effects),

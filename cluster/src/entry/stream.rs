@@ -9,6 +9,7 @@ use super::owner::{Joiner, Owner, Parked, Peer, Recent, Serving};
 use super::replica::{Replica, Role};
 use super::request::{Answer, Delay};
 use super::types::{Record, Seq};
+use super::wish::Wish;
 use super::world::World;
 use crate::{Epoch, Incarnation, NodeId};
 
@@ -24,7 +25,7 @@ impl Replica {
                 break;
             }
         }
-        self.advance_serving(world.targets, world.now, effects);
+        self.advance_serving(world.wish, world.now, effects);
         self.stream(world.now, effects);
     }
 
@@ -70,7 +71,7 @@ impl Replica {
     /// What the commit point allows: to serve, to hand over, to add.
     ///
     /// A change takes along what the plan wants besides: each agreement is heard by every copy, which then says anew how far it is.
-    fn advance_serving(&mut self, targets: &[NodeId], now: Now, effects: &mut Vec<Effect>) {
+    fn advance_serving(&mut self, wish: &Wish, now: Now, effects: &mut Vec<Effect>) {
         let me = self.me;
         let (Role::Owner(owner), Some(ownership)) = (&mut self.role, &self.ownership) else {
             return;
@@ -83,9 +84,10 @@ impl Replica {
             {
                 let others = ownership.in_sync.iter().copied();
                 let in_sync = std::iter::once(to).chain(others.filter(|other| *other != to));
+                let proven = |member: &Incarnation| *member == me || owner.has_all(*member);
                 let proposal = Proposal {
                     epoch: ownership.epoch,
-                    in_sync: without_unwanted(in_sync.collect(), targets, &[to]),
+                    in_sync: without_unwanted(in_sync.collect(), wish, &[to], proven),
                     why: Why::HandOver(to),
                 };
                 owner.propose(proposal, now, effects);
@@ -93,18 +95,28 @@ impl Replica {
             _ => {}
         }
         let can_add = owner.serving == Serving::Open && !owner.has_proposed();
-        let mut whole = owner.joiners.iter_mut();
-        let next = whole.find(|(_, joiner)| joiner.is_whole && joiner.peer.acked >= committed);
-        if can_add && let Some((member, joiner)) = next {
-            joiner.is_required = true;
-            let member = *member;
-            let mut in_sync = ownership.in_sync.clone();
-            in_sync.push(member);
+        let whole = |joiner: &Joiner| joiner.is_whole && joiner.peer.acked >= committed;
+        let joiners = owner.joiners.iter().filter(|(_, joiner)| whole(joiner));
+        // All that are whole at once: an epoch ends every copy that is under way.
+        let added: Vec<Incarnation> = joiners.map(|(member, _)| *member).collect();
+        if can_add && let Some(first) = added.first() {
+            let in_sync: Vec<Incarnation> =
+                ownership.in_sync.iter().chain(&added).copied().collect();
+            // A newcomer has acknowledged everything up to now, and no write is committed without it any more.
+            let proven = |member: &Incarnation| {
+                *member == me || added.contains(member) || owner.has_all(*member)
+            };
+            let stay: Vec<Incarnation> = added.iter().copied().chain([me]).collect();
             let proposal = Proposal {
                 epoch: ownership.epoch,
-                in_sync: without_unwanted(in_sync, targets, &[me, member]),
-                why: Why::Add(member),
+                in_sync: without_unwanted(in_sync, wish, &stay, proven),
+                why: Why::Add(*first),
             };
+            for member in &added {
+                if let Some(joiner) = owner.joiners.get_mut(member) {
+                    joiner.is_required = true;
+                }
+            }
             owner.propose(proposal, now, effects);
         }
     }
@@ -341,17 +353,20 @@ fn writes_above<'a>(
     recent.above(seq).chain(list.above(seq))
 }
 
-/// A set without those that the plan does not name, once it has all that the plan names. Some stay in any case.
+/// A set without those that the plan can do without, where everybody else is proven to have everything. Some stay in any case.
 fn without_unwanted(
-    mut in_sync: Vec<Incarnation>,
-    targets: &[NodeId],
+    in_sync: Vec<Incarnation>,
+    wish: &Wish,
     stay: &[Incarnation],
+    proven: impl Fn(&Incarnation) -> bool,
 ) -> Vec<Incarnation> {
-    let has = |node: &NodeId| in_sync.iter().any(|member| member.node == *node);
-    if !targets.is_empty() && targets.iter().all(has) {
-        in_sync.retain(|member| stay.contains(member) || targets.contains(&member.node));
-    }
-    in_sync
+    let has_all = |node: NodeId| {
+        let mut members = in_sync.iter();
+        members.any(|member| member.node == node && proven(member))
+    };
+    let goes =
+        |member: &Incarnation| !stay.contains(member) && wish.is_dispensable(member.node, has_all);
+    in_sync.iter().copied().filter(|it| !goes(it)).collect()
 }
 
 /// Sends as many writes as fit one message.

@@ -4,7 +4,7 @@
 use ultrakv_cache::Now;
 
 use super::types::{Change, CopyEntry, Key, Stored, Version};
-use crate::NodeId;
+use super::wish::Wish;
 
 /// The committed entries of one slot. They never expire by themselves here: an entry whose time is over stays,
 /// readable, until the owner's numbered delete.
@@ -65,6 +65,6 @@ pub struct World<'a> {
     pub store: &'a mut dyn Store,
     /// Whether the node may serve as owner.
     pub tenure: &'a mut dyn Tenure,
-    /// The nodes that are to hold the slot, as this node knows the plan; empty while it knows none.
-    pub targets: &'a [NodeId],
+    /// Who is to hold the slot.
+    pub wish: &'a Wish,
 }

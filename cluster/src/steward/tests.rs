@@ -7,7 +7,7 @@ use crate::metadata::{
     Addresses, ClusterId, Done, Found, Job, JobCreate, MemberCapacity, MemberJoin, MemberStart,
     Outcome, SlotChange, SlotClaim, State, VersionRange,
 };
-use crate::surroundings::wanted;
+use crate::surroundings::wish;
 use ultrakv_cache::SLOT_COUNT;
 
 /// The metadata, a leader's steward, and slots that settle when they are told to.
@@ -150,7 +150,7 @@ impl Rig {
                 node,
                 boot: *view.members().get(node).unwrap().shards.get(&0).unwrap(),
             };
-            let targets = wanted(record, view.members());
+            let targets = wish(record, view.members()).ready;
             if record.ownership.in_sync.is_empty() {
                 let member = boot(targets[0]);
                 self.done(Command::SlotClaim(SlotClaim {

@@ -25,7 +25,7 @@ use super::words::{Roll, SlotWord};
 use super::{Shared, Tenured};
 use crate::entry::{
     Answer, Delay, Effect, Event, Message, Op, Proposal, Refusal, Replica, Request, Tenure, Why,
-    World,
+    Wish, World,
 };
 use crate::{Incarnation, NodeId};
 
@@ -192,13 +192,7 @@ impl Guest {
         let newest = known.filter(|known| known.epoch > word.ownership.epoch);
         let ownership = newest.unwrap_or(&word.ownership);
         let is_listed = self.is_listed();
-        wanted(
-            ownership,
-            &word.targets,
-            self.me,
-            is_listed,
-            &self.roll.alive,
-        )
+        wanted(ownership, &word.wish, self.me, is_listed, &self.roll.alive)
     }
 
     /// Notes whether the plan asks something of us for a slot.
@@ -249,15 +243,20 @@ impl Guest {
                     self.settled(slot);
                 }
                 Wanted::HandOver(to) => {
-                    // Who is about to go does not wait for those who ask.
-                    let is_going = !word.targets.contains(&self.me.node);
-                    if is_going || self.pace.may_hand_over(world.now) {
+                    let replica = self.replicas.get(&slot);
+                    let can = replica.is_some_and(|replica| replica.can_hand_over(to));
+                    if can && (self.is_going(&word) || self.pace.may_hand_over(world.now)) {
                         self.feed(slot, Event::HandOver { to }, world);
                     }
                 }
                 Wanted::Dismiss(member) => self.feed(slot, Event::Dismiss { member }, world),
             }
         }
+    }
+
+    /// Whether this node gives up a slot for good, or for as long as it is away: then nothing waits for those who ask.
+    fn is_going(&self, word: &SlotWord) -> bool {
+        !word.wish.ready.contains(&self.me.node)
     }
 
     fn claim(&mut self, word: &SlotWord, now: Now) {
@@ -313,11 +312,12 @@ impl Guest {
         };
         let mut tenure = Held(&*self.shared.links.tenure);
         let word = self.shared.words.get(slot);
+        let nothing = Wish::default();
         let mut around = World {
             now: world.now,
             store: &mut store,
             tenure: &mut tenure,
-            targets: word.as_ref().map_or(&[], |word| &*word.targets),
+            wish: word.as_ref().map_or(&nothing, |word| &word.wish),
         };
         let mut effects = std::mem::take(&mut self.effects);
         replica.handle(event, &mut around, &mut effects);
@@ -388,15 +388,12 @@ impl Guest {
     /// Whether a change of a slot is a step of a move that is in no hurry: clients ask, and nobody waits for it.
     fn can_wait(&self, slot: u16, proposal: &Proposal, now: Now) -> bool {
         let is_step = match proposal.why {
-            Why::Add(_) => true,
-            // Of one that the plan wants no more; not of one that is silent.
-            Why::Remove(member) => {
-                let word = self.shared.words.get(slot);
-                word.is_some_and(|word| !word.targets.contains(&member.node))
-            }
-            Why::HandOver(_) | Why::Renew => false,
+            Why::Add(_) | Why::Dismiss(_) => true,
+            Why::Remove(_) | Why::HandOver(_) | Why::Renew => false,
         };
-        is_step && self.pace.is_busy(now)
+        let word = self.shared.words.get(slot);
+        let is_going = word.is_some_and(|word| self.is_going(&word));
+        is_step && !is_going && self.pace.is_busy(now)
     }
 
     /// Takes a question up, unless it is answered already.
@@ -448,7 +445,8 @@ impl Guest {
             return false;
         };
         let word = self.shared.words.get(slot);
-        let is_move = word.is_some_and(|word| word.ownership.in_sync.len() >= word.targets.len());
+        let is_move =
+            word.is_some_and(|word| word.ownership.in_sync.len() >= word.wish.ready.len());
         is_move && !self.pace.may_begin(now)
     }
 

@@ -22,6 +22,7 @@ pub(super) fn describe() {
 pub(super) const fn label(why: Why) -> &'static str {
     match why {
         Why::Remove(_) => "remove",
+        Why::Dismiss(_) => "dismiss",
         Why::Add(_) => "add",
         Why::HandOver(_) => "hand_over",
         Why::Renew => "renew",

@@ -13,25 +13,27 @@ const BUSY_QUESTIONS: usize = 3;
 /// How long that is remembered.
 const BUSY_FOR_MS: u64 = 1_000;
 /// Copies that begin in a window meanwhile: little work each, which is spread.
-const MOVES_MAX: u32 = 4;
+const MOVES_MAX: u64 = 4;
 /// Slots change hands in bursts so far apart: an agreement costs every node about a millisecond of waking up, however many
 /// slots it is about, and the slots of one turn share it.
 const BURST_EVERY_MS: u64 = 500;
+/// A burst lasts so long: a few turns of the shard, whose questions are brought to the leader together.
+const BURST_MS: u64 = 10;
 /// Slots that change hands in a burst: as many as copies begin meanwhile, and as many again to make good for delays. Their
 /// clients wait for one agreement.
-const BURST_MAX: u32 = 50;
-const _: () = assert!(BURST_MAX as u64 >= 2 * MOVES_MAX as u64 * BURST_EVERY_MS / WINDOW_MS);
+const BURST_MAX: u64 = 50;
+const _: () = assert!(BURST_MAX >= 2 * MOVES_MAX * BURST_EVERY_MS / WINDOW_MS);
 
 /// The pace of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     window: u64,
     questions: usize,
-    begun: u32,
+    begun: u64,
     busy_until: Now,
     /// When the last burst began, and how many slots it has.
     burst_at: Option<Now>,
-    burst: u32,
+    burst: u64,
 }
 
 impl Pace {
@@ -53,7 +55,7 @@ impl Pace {
     pub(super) fn may_begin(&mut self, now: Now) -> bool {
         self.turn(now);
         let may = !self.is_busy(now) || self.begun < MOVES_MAX;
-        self.begun += u32::from(may);
+        self.begun += u64::from(may);
         may
     }
 
@@ -66,9 +68,9 @@ impl Pace {
         if self.burst_at.is_none_or(is_over) {
             (self.burst_at, self.burst) = (Some(now), 0);
         }
-        // Later turns of the same burst would need agreements of their own.
-        let may = self.burst_at == Some(now) && self.burst < BURST_MAX;
-        self.burst += u32::from(may);
+        let is_under_way = |at: Now| now.since_ms(at) < BURST_MS;
+        let may = self.burst_at.is_some_and(is_under_way) && self.burst < BURST_MAX;
+        self.burst += u64::from(may);
         may
     }
 
@@ -109,10 +111,11 @@ mod tests {
         assert_eq!(given(&mut pace, 10), 100, "nobody asks");
         pace.asked(BUSY_QUESTIONS, Now(1_000));
         let bound = usize::try_from(BURST_MAX).unwrap();
-        assert_eq!(given(&mut pace, 1_000), bound);
-        assert_eq!(given(&mut pace, 1_001), 0, "a burst is one turn");
+        assert!(pace.may_hand_over(Now(1_000)));
+        assert_eq!(given(&mut pace, 1_009), bound - 1, "the same burst");
         assert_eq!(given(&mut pace, 1_499), 0);
-        assert_eq!(given(&mut pace, 1_500), bound, "the next");
+        assert!(pace.may_hand_over(Now(1_500)), "the next");
+        assert_eq!(given(&mut pace, 1_510), 0, "it is over");
         assert_eq!(given(&mut pace, 2_100), 100, "they are gone");
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::entry::Ownership;
+use crate::entry::{Ownership, Wish};
 use crate::{Incarnation, NodeId};
 
 /// One step towards the plan.
@@ -29,7 +29,7 @@ pub enum Wanted {
 #[must_use]
 pub fn wanted(
     ownership: &Ownership,
-    targets: &[NodeId],
+    wish: &Wish,
     me: Incarnation,
     is_listed: bool,
     alive: &BTreeSet<NodeId>,
@@ -37,7 +37,7 @@ pub fn wanted(
     let members = &ownership.in_sync;
     let is_alive = |node: &&NodeId| alive.contains(*node);
     if members.is_empty() {
-        let first = targets.iter().find(is_alive);
+        let first = wish.ready.iter().find(is_alive);
         return if is_listed && first == Some(&me.node) {
             Wanted::Claim
         } else {
@@ -47,7 +47,7 @@ pub fn wanted(
     if !members.contains(&me) {
         // A former life of this shard goes first: no set names a node twice.
         let has_former = members.iter().any(|member| member.node == me.node);
-        return if is_listed && targets.contains(&me.node) && !has_former {
+        return if is_listed && wish.ready.contains(&me.node) && !has_former {
             Wanted::Join
         } else {
             Wanted::Leave
@@ -57,18 +57,16 @@ pub fn wanted(
         return Wanted::Nothing;
     }
     let member_of = |node: &NodeId| members.iter().find(|member| member.node == *node).copied();
-    let first = targets.first().filter(is_alive).and_then(member_of);
+    let first = wish.ready.first().filter(is_alive).and_then(member_of);
     if let Some(first) = first
         && first != me
     {
         return Wanted::HandOver(first);
     }
-    let are_all_in_sync = targets.iter().all(|node| member_of(node).is_some());
+    let is_in_sync = |node: NodeId| member_of(&node).is_some();
     let mut others = members.iter().filter(|member| **member != me);
-    match others.find(|member| !targets.contains(&member.node)) {
-        Some(member) if are_all_in_sync && !targets.is_empty() => Wanted::Dismiss(*member),
-        _ => Wanted::Nothing,
-    }
+    let next = others.find(|member| wish.is_dispensable(member.node, is_in_sync));
+    next.map_or(Wanted::Nothing, |member| Wanted::Dismiss(*member))
 }
 
 #[cfg(test)]
@@ -96,9 +94,10 @@ mod tests {
                 .map(|(node, boot)| life(*node, *boot))
                 .collect(),
         };
-        let targets: Vec<_> = targets.iter().map(node).collect();
+        let plan = targets.iter().map(node).collect();
         let alive = [1, 2, 3, 4].iter().map(node).collect();
-        let found = wanted(&ownership, &targets, life(1, 1), is_listed, &alive);
+        let wish = Wish::new(&plan, |_| true);
+        let found = wanted(&ownership, &wish, life(1, 1), is_listed, &alive);
         assert_eq!(found, expected, "{members:?} {targets:?}");
     }
 
@@ -151,7 +150,8 @@ mod tests {
         let alive: BTreeSet<_> = (1..=4).map(node).collect();
         for start in [Vec::new()].iter().chain(&sets) {
             for targets in &sets {
-                let plan: Vec<_> = targets.iter().copied().map(node).collect();
+                let plan = targets.iter().copied().map(node).collect();
+                let wish = Wish::new(&plan, |_| true);
                 let mut members: Vec<_> = start.iter().map(|id| life(*id, *id)).collect();
                 for _ in 0..12 {
                     let ownership = Ownership {
@@ -159,7 +159,7 @@ mod tests {
                         founded: Epoch(1),
                         in_sync: members.clone(),
                     };
-                    let step = |id: u128| wanted(&ownership, &plan, life(id, id), true, &alive);
+                    let step = |id: u128| wanted(&ownership, &wish, life(id, id), true, &alive);
                     let steps = (1..=4).map(|id| (life(id, id), step(id)));
                     let step = steps
                         .into_iter()

@@ -13,7 +13,7 @@ use ultrakv_actors::{BootId, DomainTag};
 use ultrakv_cache::SLOT_COUNT;
 
 use crate::NodeId;
-use crate::entry::Ownership;
+use crate::entry::{Ownership, Wish};
 
 /// What Raft and the plan say of one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct SlotWord {
     pub slot: u16,
     /// Raft's word about its entries.
     pub ownership: Ownership,
-    /// The nodes that are to hold it, the wanted owner first.
-    pub targets: Arc<[NodeId]>,
+    /// Who is to hold it.
+    pub wish: Wish,
 }
 
 /// Who lives, as the metadata says.
@@ -70,7 +70,7 @@ impl Words {
         self.slots.get(usize::from(slot))?.load_full()
     }
 
-    /// Takes a word unless a newer one is known; a word of the same epoch may bring other targets. Whether it was news.
+    /// Takes a word unless a newer one is known; a word of the same epoch may bring another wish. Whether it was news.
     pub(super) fn learn(&self, word: SlotWord, shard: usize) -> bool {
         let slot = word.slot;
         let Some(place) = self.slots.get(usize::from(slot)) else {
@@ -163,7 +163,8 @@ mod tests {
     use super::*;
     use crate::Epoch;
 
-    fn word(epoch: u64, targets: &[u128]) -> SlotWord {
+    fn word(epoch: u64, plan: &[u128]) -> SlotWord {
+        let plan = plan.iter().map(|id| NodeId::from_u128(*id)).collect();
         SlotWord {
             slot: 3,
             ownership: Ownership {
@@ -171,7 +172,7 @@ mod tests {
                 founded: Epoch(1),
                 in_sync: Vec::new(),
             },
-            targets: targets.iter().map(|id| NodeId::from_u128(*id)).collect(),
+            wish: Wish::new(&plan, |_| true),
         }
     }
 

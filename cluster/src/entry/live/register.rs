@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::super::{EntryHost, Ownership, Proposal, Proposer, Roll, SlotWord, Tenured};
+use super::super::{EntryHost, Ownership, Proposal, Proposer, Roll, SlotWord, Tenured, Wish};
 use crate::{Epoch, Incarnation, NodeId};
 
 /// A tenure that a test gives and takes.
@@ -63,7 +63,7 @@ impl Register {
                 founded: Epoch(0),
                 in_sync: Vec::new(),
             },
-            targets: targets.into(),
+            wish: Wish::new(&targets.into(), |_| true),
         };
         Self {
             state: Mutex::new(State {
@@ -151,7 +151,7 @@ impl Register {
     pub(super) fn plan(&self, targets: impl Fn(u16) -> Vec<NodeId>) {
         let mut state = self.state.lock();
         for (slot, word) in &mut state.slots {
-            word.targets = targets(*slot).into();
+            word.wish = Wish::new(&targets(*slot).into(), |_| true);
         }
         self.tell(state);
     }
@@ -194,8 +194,8 @@ impl Register {
         state.slots.values().all(|word| {
             let members = word.ownership.in_sync.iter().map(|member| member.node);
             let held: BTreeSet<NodeId> = members.clone().collect();
-            members.clone().next() == word.targets.first().copied()
-                && held == word.targets.iter().copied().collect()
+            members.clone().next() == word.wish.plan.first().copied()
+                && held == word.wish.plan.iter().copied().collect()
         })
     }
 

@@ -176,8 +176,10 @@ pub(super) struct Bench {
     pub(super) answers: BTreeMap<u64, Answer>,
     pub(super) oracle: Oracle,
     pub(super) now: Now,
-    /// The plan of the slot, known to all at once.
-    pub(super) targets: Vec<NodeId>,
+    /// Who is to hold the slot, known to all at once.
+    pub(super) wish: Wish,
+    /// It and all former ones.
+    wishes: Vec<Wish>,
     asked: BTreeMap<u64, Key>,
     lives: u128,
     make: fn(Incarnation) -> Replica,
@@ -215,7 +217,8 @@ impl Bench {
             answers: BTreeMap::new(),
             oracle: Oracle::default(),
             now: Now(1),
-            targets: Vec::new(),
+            wish: Wish::default(),
+            wishes: Vec::new(),
             asked: BTreeMap::new(),
             lives: 0,
             make,
@@ -256,7 +259,7 @@ impl Bench {
             now: self.now,
             store: &mut node.store,
             tenure: &mut Held(node.is_held),
-            targets: &self.targets,
+            wish: &self.wish,
         };
         node.replica.handle(event, &mut world, &mut effects);
         assert!(node.replica.committed() <= node.replica.last());
@@ -305,6 +308,20 @@ impl Bench {
         assert_eq!(before, None, "a question is answered once");
     }
 
+    /// From now on the plan names these nodes, of which some are up.
+    pub(super) fn plan(
+        &mut self,
+        nodes: impl IntoIterator<Item = usize>,
+        up: impl Fn(usize) -> bool,
+    ) {
+        let all: Vec<NodeId> = self.nodes.iter().map(|node| node.me.node).collect();
+        let plan = nodes.into_iter().map(|at| all[at]).collect();
+        self.wish = Wish::new(&plan, |node| {
+            all.iter().position(|other| other == node).is_some_and(&up)
+        });
+        self.wishes.push(self.wish.clone());
+    }
+
     /// Asks at a node, with the epoch that Raft has now.
     pub(super) fn ask(&mut self, at: usize, key: Key, op: Op) -> u64 {
         let epoch = self.raft.last().unwrap().epoch;
@@ -344,8 +361,42 @@ impl Bench {
                     .any(|node| node.me == *member && node.is_held)
         };
         if proposal.epoch == now.epoch && proposal.in_sync.iter().all(is_alive) {
-            let in_sync = proposal.in_sync;
-            self.set(in_sync);
+            self.check_lost(&proposal);
+            self.set(proposal.in_sync);
+        }
+    }
+
+    /// Nobody goes with a newcomer or a hand-over who was needed: all that the plan names stay, and hold what was answered.
+    fn check_lost(&self, proposal: &Proposal) {
+        if !matches!(proposal.why, Why::Add(_) | Why::HandOver(_)) {
+            return;
+        }
+        let has = |set: &[Incarnation], node: NodeId| set.iter().any(|member| member.node == node);
+        for gone in &self.raft.last().unwrap().in_sync {
+            if has(&proposal.in_sync, gone.node) {
+                continue;
+            }
+            let Some(wish) = self
+                .wishes
+                .iter()
+                .find(|wish| wish.is_dispensable(gone.node, |node| has(&proposal.in_sync, node)))
+            else {
+                panic!(
+                    "{gone:?} goes by {proposal:?}, and no plan of {:?} does without",
+                    self.wishes
+                );
+            };
+            for member in &proposal.in_sync {
+                let node = self.nodes.iter().find(|node| node.me == *member);
+                if wish.plan.contains(&member.node)
+                    && let Some(node) = node
+                {
+                    assert!(
+                        node.replica.last() >= self.oracle.floor,
+                        "{member:?} lacks what was answered"
+                    );
+                }
+            }
         }
     }
 

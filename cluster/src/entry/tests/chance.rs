@@ -36,7 +36,7 @@ fn step(bench: &mut Bench, (kind, who, what): Step) {
             let owner = bench.owner();
             bench.ask(owner, key(what / 8 % 4), op(what));
         }
-        40..=74 if !bench.wire.is_empty() => {
+        40..=69 if !bench.wire.is_empty() => {
             let index = who % bench.wire.len();
             bench.deliver(index, what % 8 == 0);
         }
@@ -57,7 +57,7 @@ fn step(bench: &mut Bench, (kind, who, what): Step) {
         93 => bench.depose(at),
         94 => bench.restart(at),
         95 | 96 => bench.handle(at, Event::Join),
-        97 => {
+        70..=74 | 97 => {
             let (owner, to) = (bench.owner(), bench.nodes[at].me);
             bench.handle(owner, Event::HandOver { to });
         }
@@ -70,11 +70,14 @@ fn step(bench: &mut Bench, (kind, who, what): Step) {
             };
             bench.handle(at, event);
         }
-        99 if what % 2 == 0 => {
-            // Another plan: some nodes, beginning with any.
-            let nodes = bench.nodes.iter().map(|node| node.me.node);
-            let count = usize::from(what / 2) % (bench.nodes.len() + 1);
-            bench.targets = nodes.cycle().skip(at).take(count).collect();
+        99 => {
+            // Another plan: some nodes, beginning with any, of which some are up.
+            let all = bench.nodes.len();
+            let count = usize::from(what) % (all + 1);
+            let up = what / 8;
+            bench.plan((at..at + count).map(|node| node % all), |node| {
+                up >> node & 3 != 0
+            });
         }
         _ => bench.calm(10),
     }

@@ -77,7 +77,7 @@ fn read_across_the_end(mut replica: Replica) -> Answer {
         now: Now(1),
         store: &mut store,
         tenure: &mut tenure,
-        targets: &[],
+        wish: &Wish::default(),
     };
     let ownership = Ownership {
         epoch: Epoch(1),

@@ -170,7 +170,7 @@ fn a_planned_move_takes_no_more_agreements_than_it_needs() {
     let members = |bench: &Bench| bench.raft.last().unwrap().in_sync.clone();
 
     // The newcomer takes a follower's place.
-    bench.targets = [0, 1, 3].map(|at: usize| lives[at].node).to_vec();
+    bench.plan([0, 1, 3], |_| true);
     let agreed = bench.raft.len();
     bench.handle(3, Event::Join);
     bench.calm(100);
@@ -178,7 +178,7 @@ fn a_planned_move_takes_no_more_agreements_than_it_needs() {
     assert_eq!(bench.raft.len(), agreed + 1, "{:?}", bench.raft);
 
     // The owner's place is taken; it goes with the hand-over, and not before the set is whole.
-    bench.targets = [1, 2, 3].map(|at: usize| lives[at].node).to_vec();
+    bench.plan([1, 2, 3], |_| true);
     bench.handle(2, Event::Join);
     bench.calm(100);
     assert_eq!(members(&bench), [lives[0], lives[1], lives[3], lives[2]]);
@@ -188,11 +188,48 @@ fn a_planned_move_takes_no_more_agreements_than_it_needs() {
     assert_eq!(bench.raft.len(), agreed + 3, "{:?}", bench.raft);
     assert_eq!(value(&mut bench, 1, 1), Some(1));
 
-    // As long as one is missing, nobody goes.
-    bench.targets = [0, 3].map(|at: usize| lives[at].node).to_vec();
+    // As long as one is missing, nobody goes, also when the one that is missing is away.
+    bench.plan([3, 0], |at| at != 0);
     bench.handle(1, Event::HandOver { to: lives[3] });
     bench.calm(100);
     assert_eq!(members(&bench), [lives[3], lives[1], lives[2]]);
+
+    // One that the plan names and that is about to stop goes with the hand-over.
+    bench.plan([3, 1, 2], |at| at != 3);
+    bench.handle(3, Event::HandOver { to: lives[1] });
+    bench.calm(100);
+    assert_eq!(members(&bench), [lives[1], lives[2]]);
+    bench.check_agreement();
+}
+
+#[test]
+fn nobody_goes_while_another_has_not_proven_to_have_everything() {
+    let mut bench = founded(3, 3);
+    done(&answer(&mut bench, 0, 1, put(1, OnlyIf::Always, None)));
+    let [first, second, third] = [0, 1, 2].map(|at: usize| bench.nodes[at].me);
+    // A new epoch of which the third has not heard.
+    let renewed = Proposal {
+        epoch: bench.raft.last().unwrap().epoch,
+        in_sync: vec![first, second, third],
+        why: Why::Renew,
+    };
+    bench.decide(renewed);
+    bench.hear(0, true);
+    bench.wire.retain(|(_, to, _)| *to != third);
+    while !bench.wire.is_empty() {
+        bench.deliver(0, false);
+        bench.wire.retain(|(_, to, _)| *to != third);
+    }
+    bench.plan([1, 2], |_| true);
+    let asked = bench.proposals.len();
+    bench.handle(0, Event::Dismiss { member: second });
+    assert_eq!(bench.proposals.len(), asked, "the third may have nothing");
+    bench.handle(0, Event::HandOver { to: second });
+    let proposal = bench.proposals.last().unwrap();
+    assert_eq!(proposal.why, Why::HandOver(second));
+    assert_eq!(proposal.in_sync, [second, first, third]);
+    bench.calm(200);
+    assert_eq!(bench.owner(), 1);
     bench.check_agreement();
 }
 
