@@ -14,11 +14,11 @@ const SEEN_BY: [(Bug, u64); 9] = [
     (Bug::AnswerEarly, 1),
     (Bug::TenureFirst, 1),
     (Bug::BootForgotten, 1),
-    (Bug::GrantUnconfirmed, 2),
-    (Bug::GrantUnheard, 367),
+    (Bug::GrantUnconfirmed, 7),
+    (Bug::GrantUnheard, 58),
     (Bug::PromiseForgotten, 10),
     (Bug::DownEarly, 1),
-    (Bug::SoleClaimed, 6),
+    (Bug::SoleClaimed, 3),
 ];
 
 #[test]
