@@ -8,26 +8,31 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 700;
 
 /// Which rooms a room may import. The staircase is `node → gateway → cluster → actors → cache`;
-/// `model` stands beside it, `config` below everything but `cache` and `model`.
+/// `model` and `services` stand beside it, `config` below everything but `cache`, `model` and `services`.
 const ARROWS: &[(&str, &[&str])] = &[
     ("cache", &[]),
     ("config", &[]),
     ("model", &["cache"]),
     ("lab", &["cache"]),
+    ("services", &[]),
     ("actors", &["cache", "config"]),
     ("cluster", &["actors", "cache", "config"]),
     (
         "gateway",
-        &["actors", "cache", "cluster", "config", "model"],
+        &[
+            "actors", "cache", "cluster", "config", "model", "services",
+        ],
     ),
     (
         "node",
-        &["actors", "cache", "cluster", "config", "gateway", "model"],
+        &[
+            "actors", "cache", "cluster", "config", "gateway", "model", "services",
+        ],
     ),
     (
         "tests",
         &[
-            "actors", "cache", "cluster", "config", "gateway", "model", "node",
+            "actors", "cache", "cluster", "config", "gateway", "model", "node", "services",
         ],
     ),
     ("chaos", &["actors", "cache", "cluster", "tests"]),
@@ -47,14 +52,52 @@ const HOMES: &[(&str, &[&str])] = &[
     ("candle-core", &["model"]),
     ("candle-nn", &["model"]),
     ("tokenizers", &["model"]),
+    ("krilla", &["services"]),
+    ("pulldown-cmark", &["services"]),
+    ("quick-xml", &["services"]),
     ("clap", &["chaos", "lab", "node", "tests"]),
 ];
 
-/// Everything the pure room may name: no I/O, no clock, no threads, no runtime.
-const CACHE_DEPENDENCIES: &[&str] = &["blake3", "xxhash-rust", "thiserror", "zstd-safe"];
-const CACHE_BANNED: &[&str] = &[
+/// A room that must replay from its inputs: no I/O, no clock, no threads, no runtime.
+struct Pure {
+    room: &'static str,
+    /// Everything its manifest may name.
+    dependencies: &'static [&'static str],
+    /// What its sources must not name, beyond [`BANNED`].
+    banned: &'static [&'static str],
+}
+
+const PURE: &[Pure] = &[
+    Pure {
+        room: "cache",
+        dependencies: &["blake3", "xxhash-rust", "thiserror", "zstd-safe"],
+        banned: &["std::io"],
+    },
+    Pure {
+        room: "services",
+        dependencies: &[
+            "caseless",
+            "krilla",
+            "md-5",
+            "minijinja",
+            "pulldown-cmark",
+            "quick-xml",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "ttf-parser",
+            "unicode-normalization",
+            "unicode-segmentation",
+            "xxhash-rust",
+            "zip",
+        ],
+        // A package of parts is written through `std::io`'s traits, into memory.
+        banned: &["std::io::stdin", "std::io::stdout", "std::io::stderr"],
+    },
+];
+
+const BANNED: &[&str] = &[
     "std::fs",
-    "std::io",
     "std::net",
     "std::thread",
     "std::time::Instant",
@@ -166,30 +209,36 @@ fn frameworks_live_in_their_homes_only() {
 }
 
 #[test]
-fn the_pure_room_names_nothing_that_does_io() {
-    let dependencies = keys(&manifest("cache"), "dependencies");
-    let found: Vec<String> = dependencies
-        .into_iter()
-        .filter(|name| !CACHE_DEPENDENCIES.contains(&name.as_str()))
-        .collect();
-    assert_none("dependencies that the pure room must not have", &found);
+fn pure_rooms_name_nothing_that_does_io() {
+    let mut found = Vec::new();
+    for pure in PURE {
+        for name in keys(&manifest(pure.room), "dependencies") {
+            if !pure.dependencies.contains(&name.as_str()) {
+                found.push(format!("{name} in {}", pure.room));
+            }
+        }
+    }
+    assert_none("dependencies that pure rooms must not have", &found);
 
     let mut found = Vec::new();
-    for path in files("rs")
-        .into_iter()
-        .filter(|path| path.starts_with(root().join("cache/src")))
-    {
-        let text = fs::read_to_string(&path).expect("the source is readable");
-        for (number, line) in text.lines().enumerate() {
-            let code = line.split("//").next().unwrap_or_default();
-            for banned in CACHE_BANNED {
-                if code.contains(banned) {
-                    found.push(format!("{}:{}: {banned}", shown(&path), number + 1));
+    for pure in PURE {
+        let sources = root().join(pure.room).join("src");
+        for path in files("rs")
+            .into_iter()
+            .filter(|path| path.starts_with(&sources))
+        {
+            let text = fs::read_to_string(&path).expect("the source is readable");
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                for banned in BANNED.iter().chain(pure.banned) {
+                    if code.contains(banned) {
+                        found.push(format!("{}:{}: {banned}", shown(&path), number + 1));
+                    }
                 }
             }
         }
     }
-    assert_none("clocks, threads or I/O in the pure room", &found);
+    assert_none("clocks, threads or I/O in pure rooms", &found);
 }
 
 #[test]
