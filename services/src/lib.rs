@@ -5,6 +5,7 @@
 //! | Module | Knows | Must never know |
 //! |---|---|---|
 //! | [`analysis`] | how a text is built, repeats itself, resembles another, reads | requests, models |
+//! | [`export`] | how a document becomes a file of eight formats, and how good it is | where files go |
 //!
 //! # Invariants
 //! 1. **Every input has a bound**, stated as a constant, refused with a stable code and a hint past it. Time and memory follow from it.
@@ -12,3 +13,4 @@
 //! 3. **Equal inputs give equal outputs**, to the byte, on every node: nothing here reads a clock, a seed of the process or an address.
 
 pub mod analysis;
+pub mod export;
