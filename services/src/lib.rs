@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`analysis`] | how a text is built, repeats itself, resembles another, reads | requests, models |
 //! | [`export`] | how a document becomes a file of eight formats, and how good it is | where files go |
+//! | [`workflow`] | what comes next in a run of steps, and when it is over | how a step's work is done |
 //!
 //! # Invariants
 //! 1. **Every input has a bound**, stated as a constant, refused with a stable code and a hint past it. Time and memory follow from it.
@@ -14,3 +15,4 @@
 
 pub mod analysis;
 pub mod export;
+pub mod workflow;
