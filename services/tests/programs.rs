@@ -158,17 +158,8 @@ fn unrtf_reads_the_rtf() {
     let (_folder, path) = file(Format::Rtf);
     let html = output(&program, &["--html", &path]);
     for said in ["acción", "camión", "Final", "Capítulo"] {
-        let entities = said.chars().map(|letter| {
-            if letter.is_ascii() {
-                letter.to_string()
-            } else {
-                format!("&#{};", u32::from(letter))
-            }
-        });
-        assert!(
-            html.contains(said) || html.contains(&entities.collect::<String>()),
-            "{said}: {html}"
-        );
+        let entities = said.replace('ó', "&oacute;").replace('í', "&iacute;");
+        assert!(html.contains(&entities), "{said}: {html}");
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! # Source
 //! *Rich Text Format (RTF) Specification*, version 1.9.1 (Microsoft, 2008). Characters beyond ASCII are `\uN?`, N being a signed
-//! 16-bit unit of UTF-16, with `?` for readers that know no Unicode.
+//! 16-bit unit of UTF-16, with `?` for readers that know no Unicode. Each stands in a group of its own: `unrtf` would drop
+//! the rest of the word with the `?`.
 
 use super::block::{Align, Block, Span, Table};
 use super::document::Document;
@@ -67,9 +68,11 @@ impl Rtf {
                 ' '..='~' => self.0.push(letter),
                 other => {
                     let mut units = [0_u16; 2];
+                    self.0.push('{');
                     for unit in other.encode_utf16(&mut units) {
                         self.0.push_str(&format!("\\u{}?", unit.cast_signed()));
                     }
+                    self.0.push('}');
                 }
             }
         }

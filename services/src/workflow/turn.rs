@@ -48,7 +48,13 @@ impl<'r> Turn<'r> {
 
     /// Takes the event and everything that follows from it.
     pub(super) fn take(&mut self, event: Event) {
-        let done = self.event(event).and_then(|()| self.advance());
+        let done = self.event(event).and_then(|()| {
+            // A paused run whose last step ends has nothing left to begin: it is over.
+            if self.run.status == Status::Paused && self.run.to_come().is_empty() {
+                self.run.status = Status::Running;
+            }
+            self.advance()
+        });
         if let Err(broken) = done {
             let Broken { code, step, detail } = broken;
             self.run.error = Some(RunError {

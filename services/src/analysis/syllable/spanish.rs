@@ -82,12 +82,12 @@ mod tests {
             ),
             (
                 3,
-                "maría teatro poeta héroe caoba oído ahora pingüino ventana camisa español quisiera diálogo línea rehúsa \
+                "maría teatro poeta héroe caoba oído ahora pingüino ventana camisa español quisiera dirección diálogo línea rehúsa \
                  estudiáis uruguay paraguay reía caída oíais creíais vergüenza ahijado desahuciar jesuita chiita trabajo antiguo",
             ),
             (
                 4,
-                "murciélago alegría teléfono educación periódico dirección paraguayo vehículo averiguáis lingüística desayuno \
+                "murciélago alegría teléfono educación periódico paraguayo vehículo averiguáis lingüística desayuno \
                  cooperar aguacate seguimiento hawaiano",
             ),
             (5, "universidad refrigerador electricidad aeropuerto"),

@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn words_go_on_the_line_while_there_is_room() {
         assert_eq!(broken("uno dos tres", 1000.0), ["uno dos tres"]);
-        assert_eq!(broken("uno dos tres", 40.0), ["uno dos ", "tres"]);
+        assert_eq!(broken("uno dos tres", 42.0), ["uno dos ", "tres"]);
         assert_eq!(broken("uno\ndos", 1000.0), ["uno", "dos"]);
         assert_eq!(broken("a\n\nb", 1000.0), ["a", "", "b"]);
         assert!(broken("x", 1000.0).len() == 1 && broken("", 1000.0).is_empty());
