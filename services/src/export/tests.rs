@@ -288,6 +288,7 @@ fn extremes_are_written_in_every_format() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of rows, or one story")]
 fn wrong_documents_are_refused() {
     let good = Source {
         title: "T".to_owned(),
@@ -377,6 +378,7 @@ fn wrong_documents_are_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of rows, or one story")]
 fn scores_name_each_fault_and_fall_with_it() {
     let body = "Las ventas crecieron en todas las tiendas. El equipo abrió otra sede en Lima. Los clientes valoran la atención y el \
                 precio justo. Este año habrá más formación para los vendedores nuevos. También se cambia el almacén, que se queda pequeño. \

@@ -80,6 +80,7 @@ fn problems(definition: Value) -> BTreeSet<&'static str> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of rows, or one story")]
 fn wrong_definitions_are_refused_with_every_reason() {
     let rows = [
         (json!({"name": "w", "steps": []}), "workflow_without_steps"),
@@ -224,6 +225,7 @@ fn conditions_choose_and_guards_skip() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of rows, or one story")]
 fn parallel_steps_begin_together_and_join() {
     let mut run = run(json!({"name": "w", "steps": [
         {"name": "fan", "step_type": "parallel", "parallel_steps": ["a", "b"], "next_steps": ["end"]},
