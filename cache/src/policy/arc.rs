@@ -111,10 +111,7 @@ impl Policy for Arc {
     }
 
     fn forget(&mut self, _forest: &Forest, id: BlockId, heir: Option<BlockId>) {
-        if let Some(heir) = heir {
-            self.queues.inherit(id, heir);
-        }
-        self.queues.remove(id);
+        self.queues.leave(id, heir);
     }
 
     fn evict(&mut self, forest: &Forest, id: BlockId, heir: Option<BlockId>) {

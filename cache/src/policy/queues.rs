@@ -129,6 +129,14 @@ impl Queues {
         self.nodes[id.0] = Node::default();
     }
 
+    /// Takes a block out for good; its heir takes its place.
+    pub(crate) fn leave(&mut self, id: BlockId, heir: Option<BlockId>) {
+        if let Some(heir) = heir {
+            self.inherit(id, heir);
+        }
+        self.remove(id);
+    }
+
     /// `id` is about to go. If its heir was passed over as an inner block, it is listed again: in the place of `id` when that
     /// is a hotter one in the same list, else where it was.
     pub(crate) fn inherit(&mut self, id: BlockId, heir: BlockId) {
