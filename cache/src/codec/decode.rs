@@ -8,12 +8,11 @@ use super::element::{Bf16, Element, F16, F32};
 use super::encode::{EncodeError, Encoded, Encoder, RawBlock};
 use super::fp8::Fp8;
 use super::frame::{Frame, FrameError};
-use super::int4::Int4;
-use super::int8::Int8;
 use super::isa::Isa;
 use super::planes::Unpack;
 use super::scratch::Scratch;
 use super::shape::Tensor;
+use super::steps::Steps;
 use super::tiles;
 use super::{Codec, entropy, exponent};
 use crate::layout::Dtype;
@@ -128,9 +127,9 @@ impl Decoder {
             Codec::Raw => plain.copy_from_slice(body.take(plain.len())?),
             Codec::Exponent => exponent::decode::<E>(isa, body, plain)?,
             Codec::Planes => tools.1.decode::<E>(isa, body, tools.0, plain)?,
-            Codec::Int8 => tiles::decode::<E, Int8>(isa, tensor, body, tools, plain)?,
+            Codec::Int8 => tiles::decode::<E, Steps<8>>(isa, tensor, body, tools, plain)?,
             Codec::Fp8 => tiles::decode::<E, Fp8>(isa, tensor, body, tools, plain)?,
-            Codec::Int4 => tiles::decode::<E, Int4>(isa, tensor, body, tools, plain)?,
+            Codec::Int4 => tiles::decode::<E, Steps<4>>(isa, tensor, body, tools, plain)?,
             Codec::Entropy | Codec::Archive => {
                 entropy::decode::<E>(isa, tensor, body, tools, plain)?
             }

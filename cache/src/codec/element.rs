@@ -7,7 +7,7 @@
 /// One number of a tensor.
 pub(super) trait Element: Copy {
     /// Its bytes, little-endian.
-    type Bytes: Copy;
+    type Bytes: Copy + Default;
     /// Integers in the order of the numbers, with NaN beyond the infinities.
     type Key: Copy + Ord;
     /// Bytes of one number.

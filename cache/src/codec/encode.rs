@@ -5,12 +5,12 @@ use thiserror::Error;
 use super::element::{Bf16, Element, F16, F32};
 use super::fp8::Fp8;
 use super::frame::{Frame, ScaleLayout};
-use super::int4::Int4;
-use super::int8::Int8;
 use super::isa::Isa;
 use super::planes::Pack;
+use super::room::Room;
 use super::scratch::Scratch;
 use super::shape::{Role, Shape, TENSOR_BYTES_MAX, Tensor};
+use super::steps::Steps;
 use super::tiles::{self, Outcome};
 use super::{Codec, entropy, exponent};
 use crate::layout::{BlockKind, BlockLayout, Dtype};
@@ -101,8 +101,11 @@ impl Encoder {
         out: &mut Vec<u8>,
     ) -> Result<Encoded, EncodeError> {
         check(codec, block)?;
+        if codec == Codec::Raw {
+            return Ok(raw(block, out));
+        }
         let encoded = match Shape::of(&block.layout, block.tokens, block.exact_tokens) {
-            None => self.opaque(codec, block, out),
+            None => self.opaque(block, out),
             Some(shape) if codec.is_exact() || !shape.suits_lossy() => {
                 let codec = if codec.is_exact() {
                     codec
@@ -123,38 +126,27 @@ impl Encoder {
                 }
             }
         };
-        if encoded.codec.is_exact()
-            && (encoded.codec == Codec::Raw || out.len() >= block.plain.len())
-        {
-            out.clear();
-            out.extend_from_slice(block.plain);
-            return Ok(Encoded {
-                codec: Codec::Raw,
-                error_max: block.error_max,
-                kept_tiles: 0,
-            });
+        if encoded.codec.is_exact() && out.len() >= block.plain.len() {
+            return Ok(raw(block, out));
         }
         Ok(encoded)
     }
 
-    fn opaque(&mut self, codec: Codec, block: &RawBlock<'_>, out: &mut Vec<u8>) -> Encoded {
-        let exact = Encoded {
-            codec: Codec::Planes,
-            error_max: 0.0,
-            kept_tiles: 0,
-        };
-        if codec == Codec::Raw {
-            return Encoded { codec, ..exact };
-        }
+    fn opaque(&mut self, block: &RawBlock<'_>, out: &mut Vec<u8>) -> Encoded {
         let plain_bytes = u64::try_from(block.plain.len()).unwrap_or(u64::MAX);
         let mut frame = Frame::begin(Codec::Planes, block.layout, block.tokens, plain_bytes);
         let head = frame.head_bytes();
-        out.clear();
-        out.resize(head, 0);
-        self.pack.plane(block.plain, &mut self.scratch.packed, out);
-        seal(&mut frame, head, block.plain, out);
-        frame.write(out);
-        exact
+        let mut room = Room::new(out);
+        room.take(head);
+        self.pack
+            .plane(block.plain, &mut self.scratch.packed, &mut room);
+        seal(&mut frame, head, block.plain, &room);
+        frame.write(room.written_mut());
+        Encoded {
+            codec: Codec::Planes,
+            error_max: 0.0,
+            kept_tiles: 0,
+        }
     }
 
     fn framed(
@@ -172,24 +164,24 @@ impl Encoder {
         let plain_bytes = u64::try_from(block.plain.len()).unwrap_or(u64::MAX);
         let mut frame = Frame::begin(codec, block.layout, block.tokens, plain_bytes);
         let head = frame.head_bytes();
-        out.clear();
-        out.resize(head, 0);
+        let mut room = Room::new(out);
+        room.take(head);
         let mut total = Outcome::default();
         for plain in block.plain.chunks_exact(shape.layer_bytes) {
-            let at = out.len();
+            let at = room.len();
             for (tensor, plain) in shape
                 .tensors()
                 .zip(plain.chunks_exact(shape.tensor_bytes()))
             {
                 let outcome = match block.layout.dtype {
-                    Dtype::Bf16 => self.tensor::<Bf16>(codec, &tensor, plain, out),
-                    Dtype::F16 => self.tensor::<F16>(codec, &tensor, plain, out),
-                    Dtype::F32 => self.tensor::<F32>(codec, &tensor, plain, out),
+                    Dtype::Bf16 => self.tensor::<Bf16>(codec, &tensor, plain, &mut room),
+                    Dtype::F16 => self.tensor::<F16>(codec, &tensor, plain, &mut room),
+                    Dtype::F32 => self.tensor::<F32>(codec, &tensor, plain, &mut room),
                 };
                 total.error_max = total.error_max.max(outcome.error_max);
                 total.kept += outcome.kept;
             }
-            seal(&mut frame, at, plain, out);
+            seal(&mut frame, at, plain, &room);
         }
         frame.scales = ScaleLayout::of(codec, shape);
         frame.error_max = total.error_max + block.error_max;
@@ -197,7 +189,7 @@ impl Encoder {
         if !codec.is_exact() {
             frame.generation = block.generation.saturating_add(1);
         }
-        frame.write(out);
+        frame.write(room.written_mut());
         Encoded {
             codec,
             error_max: frame.error_max,
@@ -210,7 +202,7 @@ impl Encoder {
         codec: Codec,
         tensor: &Tensor,
         plain: &[u8],
-        out: &mut Vec<u8>,
+        out: &mut Room<'_>,
     ) -> Outcome {
         let (isa, tools) = (self.isa, (&mut self.scratch, &mut self.pack));
         let step = match (codec, tensor.role) {
@@ -219,12 +211,12 @@ impl Encoder {
             (_, Role::Value) => VALUE_STEP,
         };
         match codec {
-            Codec::Raw => out.extend_from_slice(plain),
-            Codec::Exponent => exponent::encode::<E>(isa, plain, out),
+            Codec::Raw => out.extend(plain),
+            Codec::Exponent => exponent::encode::<E>(isa, plain, &mut tools.0.escapes, out),
             Codec::Planes => tools.1.encode::<E>(isa, plain, tools.0, out),
-            Codec::Int8 => return tiles::encode::<E, Int8>(isa, tensor, plain, tools, out),
+            Codec::Int8 => return tiles::encode::<E, Steps<8>>(isa, tensor, plain, tools, out),
             Codec::Fp8 => return tiles::encode::<E, Fp8>(isa, tensor, plain, tools, out),
-            Codec::Int4 => return tiles::encode::<E, Int4>(isa, tensor, plain, tools, out),
+            Codec::Int4 => return tiles::encode::<E, Steps<4>>(isa, tensor, plain, tools, out),
             Codec::Entropy | Codec::Archive => {
                 return entropy::encode::<E>(isa, (tensor, step), plain, tools, out);
             }
@@ -233,9 +225,20 @@ impl Encoder {
     }
 }
 
+/// The numbers as they are, which need no frame.
+fn raw(block: &RawBlock<'_>, out: &mut Vec<u8>) -> Encoded {
+    out.clear();
+    out.extend_from_slice(block.plain);
+    Encoded {
+        codec: Codec::Raw,
+        error_max: block.error_max,
+        kept_tiles: 0,
+    }
+}
+
 /// Adds the row of a layer whose body begins at `at`.
-fn seal(frame: &mut Frame, at: usize, plain: &[u8], out: &[u8]) {
-    let body = out.get(at..).unwrap_or_default();
+fn seal(frame: &mut Frame, at: usize, plain: &[u8], out: &Room<'_>) {
+    let body = out.written().get(at..).unwrap_or_default();
     frame.push(body, frame.codec.is_exact().then_some(plain));
 }
 

@@ -12,13 +12,14 @@
 //! # Source
 //! CacheGen (arXiv 2310.07240), section 5: steps by standard deviation and arithmetic coding; means and steps in 8 bits are ours.
 
-use super::channel::{ROUND, Unit};
 use super::cursor::Cursor;
 use super::decode::DecodeError;
 use super::element::Element;
 use super::isa::{Isa, Kernel, LANES, Simd};
 use super::planes::{Pack, Unpack};
+use super::range::{self, ROUND, Unit, extent};
 use super::rans::{self, Frequencies, SYMBOLS};
+use super::room::Room;
 use super::scratch::{Scratch, sized};
 use super::shape::{Role, Tensor};
 use super::tiles::{CODED, KEPT, Outcome, keep};
@@ -50,45 +51,34 @@ fn step_of(code: u8, unit: Unit) -> f32 {
     f32::from_bits((u32::from(code) + (STEP_EXPONENT_MIN << 4)) << 19) * unit.value()
 }
 
-/// Least and greatest magnitude of a tile; `None` when a number is not finite.
-#[inline(always)]
-fn largest<E: Element>(tile: &[E::Bytes]) -> Option<f32> {
-    let (mut least, mut greatest) = (E::HIGHEST, E::LOWEST);
-    for number in tile {
-        let key = E::key(*number);
-        least = least.min(key);
-        greatest = greatest.max(key);
-    }
-    E::are_finite(least, greatest).then(|| E::of_key(least).abs().max(E::of_key(greatest).abs()))
-}
-
-struct Encode<'a, E: Element> {
+struct Encode<'a, 'b, E: Element> {
     tensor: &'a Tensor,
     tile: &'a [E::Bytes],
     /// Steps a deviation.
     fraction: f32,
     scratch: &'a mut Scratch,
     symbols: &'a mut [u8],
-    out: &'a mut Vec<u8>,
+    out: &'a mut Room<'b>,
 }
 
-impl<E: Element> Kernel for Encode<'_, E> {
+impl<E: Element> Kernel for Encode<'_, '_, E> {
     type Output = Option<f32>;
 
     #[inline(always)]
     fn run<S: Simd>(self) -> Option<f32> {
-        let largest = largest::<E>(self.tile)?;
+        let (least, greatest) = extent::<E>(self.tile)?;
+        let largest = least.abs().max(greatest.abs());
         let unit = Unit::of(largest, 0)?;
         self.out.push(unit.code());
         let step_max = match self.tensor.role {
             Role::Key => self.keys(unit),
             Role::Value => self.values(unit),
         }?;
-        Some(super::channel::bound::<E>(largest, step_max))
+        Some(range::bound::<E>(largest, step_max))
     }
 }
 
-impl<E: Element> Encode<'_, E> {
+impl<E: Element> Encode<'_, '_, E> {
     #[inline(always)]
     fn keys(self, unit: Unit) -> Option<f32> {
         let dims = self.tensor.dims;
@@ -112,8 +102,7 @@ impl<E: Element> Encode<'_, E> {
             let count = moments::<E>(rows, sums, squares);
             let inverses = sized(inverses, dims, 0.0);
             let at = self.out.len();
-            self.out.resize(at + dims * 3, 0);
-            let (steps, means) = self.out.get_mut(at..)?.split_at_mut_checked(dims)?;
+            let (steps, means) = self.out.take(dims * 3).split_at_mut_checked(dims)?;
             let places = steps.iter_mut().zip(means.as_chunks_mut::<2>().0);
             let first = rows.get(..dims)?;
             let channels = sums
@@ -152,7 +141,7 @@ impl<E: Element> Encode<'_, E> {
             }
         }
         if mean_max <= NARROW_MAX {
-            *self.out.get_mut(tag_at)? = NARROW;
+            *self.out.written_mut().get_mut(tag_at)? = NARROW;
             narrow(self.out, &means_at, dims)?;
         }
         (over < 128).then_some(step_max)
@@ -183,16 +172,22 @@ impl<E: Element> Encode<'_, E> {
     }
 }
 
-/// Drops the high bytes of the means that begin at these places: from the end, so that what is still to come keeps its
-/// place.
-fn narrow(out: &mut Vec<u8>, means_at: &[usize], dims: usize) -> Option<()> {
-    for at in means_at.iter().rev() {
-        for dim in 0..dims {
-            let low = *out.get(at + dim * 2)?;
-            *out.get_mut(at + dim)? = low;
+/// Drops the high bytes of the means that begin at these places, and closes the gaps.
+fn narrow(out: &mut Room<'_>, means_at: &[usize], dims: usize) -> Option<()> {
+    let written = out.written_mut();
+    let (end, mut to) = (written.len(), *means_at.first()?);
+    for (at, next) in means_at.iter().zip(means_at.iter().skip(1).chain([&end])) {
+        for from in (*at..).step_by(2).take(dims) {
+            *written.get_mut(to)? = *written.get(from)?;
+            to += 1;
         }
-        out.drain(at + dims..at + dims * 2);
+        // The steps of the segment that follows.
+        let steps = at + dims * 2..*next;
+        let count = steps.len();
+        written.copy_within(steps, to);
+        to += count;
     }
+    out.truncate(to);
     Some(())
 }
 
@@ -251,7 +246,7 @@ pub(super) fn encode<E: Element>(
     (tensor, fraction): (&Tensor, f32),
     plain: &[u8],
     (scratch, pack): (&mut Scratch, &mut Pack),
-    out: &mut Vec<u8>,
+    out: &mut Room<'_>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let (each, exact_bytes) = (
@@ -263,7 +258,7 @@ pub(super) fn encode<E: Element>(
     let mut coded_tiles = 0;
     for head in plain.chunks_exact(tensor.tokens * tensor.dims * E::BYTES) {
         let (exact, coded) = head.split_at(exact_bytes);
-        out.extend_from_slice(exact);
+        out.extend(exact);
         let at = out.len();
         out.push(CODED);
         let places = symbols

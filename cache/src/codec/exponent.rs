@@ -5,8 +5,8 @@
 //! escapes, which are written over the result.
 //!
 //! # Shape
-//! `table u8[16]` ascending, `escapes LE32`; for every 64 numbers, the last ones filled up with zeros: 32 bytes of codes (number
-//! `i` in the low half of byte `i`, number `i + 32` in its high half), then 64 bytes of each lower byte of the turned
+//! `table u8[16]` ascending, `escapes LE32`; for every 64 numbers, the last ones filled up with the table's first exponent: 32
+//! bytes of codes (number `i` in the low half of byte `i`, number `i + 32` in its high half), then 64 bytes of each lower byte of the turned
 //! numbers; then for every escape `position LE32, exponent u8`.
 //!
 //! # Source
@@ -15,28 +15,25 @@
 use super::cursor::Cursor;
 use super::decode::DecodeError;
 use super::element::Element;
-use super::isa::{Isa, Kernel, LOOKUPS, Simd};
+use super::isa::{Isa, Kernel, LOOKUPS, RANKS, Simd};
+use super::room::Room;
 
 /// Numbers that share a stretch of the stream.
 const GROUP: usize = 64;
-const _: () = assert!(GROUP == 2 * LOOKUPS);
+const _: () = assert!(GROUP == 2 * LOOKUPS && GROUP == RANKS);
 const TABLE: usize = 16;
+/// The low halves of eight bytes.
+const LOW_HALVES: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+/// Bytes of an escape.
+const ESCAPE_BYTES: usize = 5;
 /// Every how manieth number is counted, where there are many: odd, so that every channel is.
 const SAMPLE_EVERY: usize = 5;
+/// Where fewer numbers are, all are counted.
+const SAMPLE_ABOVE: usize = 4096;
 
 /// The exponents that get codes, ascending; the last one repeated when there are fewer.
 fn table_of<E: Element>(numbers: &[E::Bytes]) -> [u8; TABLE] {
-    let mut counts = [0_u32; 256];
-    let every = if numbers.len() < 4096 {
-        1
-    } else {
-        SAMPLE_EVERY
-    };
-    for number in numbers.iter().step_by(every) {
-        if let Some(count) = counts.get_mut(usize::from(top::<E>(*number))) {
-            *count += 1;
-        }
-    }
+    let counts = count::<E>(numbers);
     let mut ranked: Vec<(u32, u8)> = counts
         .iter()
         .zip(0..=255)
@@ -53,11 +50,52 @@ fn table_of<E: Element>(numbers: &[E::Bytes]) -> [u8; TABLE] {
     table
 }
 
+/// How often each exponent occurs, in a sample where there are many numbers; four counters side by side, so that equal
+/// exponents do not wait for one another.
+fn count<E: Element>(numbers: &[E::Bytes]) -> [u32; 256] {
+    let mut counts = [[0_u32; 256]; 4];
+    let one = |counts: &mut [u32; 256], number: E::Bytes| {
+        if let Some(count) = counts.get_mut(usize::from(top::<E>(number))) {
+            *count += 1;
+        }
+    };
+    let [a, b, c, d] = &mut counts;
+    if numbers.len() < SAMPLE_ABOVE {
+        numbers.iter().for_each(|number| one(a, *number));
+        return *a;
+    }
+    let (parts, rest) = numbers.as_chunks::<{ 4 * SAMPLE_EVERY }>();
+    for part in parts {
+        let mut sample = part.iter().step_by(SAMPLE_EVERY);
+        for counts in [&mut *a, &mut *b, &mut *c, &mut *d] {
+            if let Some(number) = sample.next() {
+                one(counts, *number);
+            }
+        }
+    }
+    for number in rest.iter().step_by(SAMPLE_EVERY) {
+        one(a, *number);
+    }
+    let [mut total, others @ ..] = counts;
+    for other in others {
+        for (total, count) in total.iter_mut().zip(other) {
+            *total += count;
+        }
+    }
+    total
+}
+
 #[inline(always)]
 fn top<E: Element>(number: E::Bytes) -> u8 {
-    let [a, b, c, d] = E::turned(number).to_le_bytes();
-    let _ = (a, c);
+    let [_, b, _, d] = E::turned(number).to_le_bytes();
     if E::BYTES == 2 { b } else { d }
+}
+
+/// The number of these turned bits, with another exponent.
+#[inline(always)]
+fn with_top<E: Element>(turned: u32, exponent: u8) -> E::Bytes {
+    let shift = 8 * (E::BYTES - 1);
+    E::of_turned(turned & !(255 << shift) | u32::from(exponent) << shift)
 }
 
 struct Encode<'a, E: Element> {
@@ -72,23 +110,19 @@ impl<E: Element> Kernel for Encode<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let each = group_bytes::<E>();
-        for (at, (numbers, out)) in self
-            .numbers
-            .chunks(GROUP)
-            .zip(self.groups.chunks_exact_mut(each))
-            .enumerate()
-        {
-            match <&[E::Bytes; GROUP]>::try_from(numbers) {
-                Ok(numbers) => group::<E, S>(numbers, &self.table, out, at, self.escapes),
-                Err(_) => {
-                    let mut filled = [E::of_turned(0); GROUP];
-                    for (place, number) in filled.iter_mut().zip(numbers) {
-                        *place = *number;
-                    }
-                    group::<E, S>(&filled, &self.table, out, at, self.escapes);
-                }
+        let (groups, rest) = self.numbers.as_chunks::<GROUP>();
+        let mut places = self.groups.chunks_exact_mut(group_bytes::<E>());
+        for ((numbers, out), at) in groups.iter().zip(&mut places).zip((0..).step_by(GROUP)) {
+            group::<E, S>(numbers, &self.table, out, at, self.escapes);
+        }
+        if let Some(out) = places.next() {
+            let [first, ..] = self.table;
+            let mut filled = [with_top::<E>(0, first); GROUP];
+            for (place, number) in filled.iter_mut().zip(rest) {
+                *place = *number;
             }
+            let at = self.numbers.len() - rest.len();
+            group::<E, S>(&filled, &self.table, out, at, self.escapes);
         }
     }
 }
@@ -97,6 +131,9 @@ const fn group_bytes<E: Element>() -> usize {
     GROUP / 2 + GROUP * (E::BYTES - 1)
 }
 
+/// Writes a group whose first number is the tensor's number `at`.
+///
+/// Loops are over whole groups: shorter ones would be unrolled before they could become vector code.
 #[inline(always)]
 fn group<E: Element, S: Simd>(
     numbers: &[E::Bytes; GROUP],
@@ -105,18 +142,18 @@ fn group<E: Element, S: Simd>(
     at: usize,
     escapes: &mut Vec<u8>,
 ) {
-    let exponents = numbers.map(top::<E>);
-    let mut codes = [0_u8; GROUP];
-    let (_, above_first) = table.split_at(1);
-    for entry in above_first {
-        for (code, exponent) in codes.iter_mut().zip(&exponents) {
-            *code += u8::from(*exponent >= *entry);
-        }
+    let mut exponents = [0_u8; GROUP];
+    for (exponent, number) in exponents.iter_mut().zip(numbers) {
+        *exponent = top::<E>(*number);
     }
+    let mut codes = exponents;
+    S::rank(table, &mut codes);
     let (places, mut rest) = out.split_at_mut(GROUP / 2);
     let (low, high) = codes.split_at(LOOKUPS);
-    for ((place, low), high) in places.iter_mut().zip(low).zip(high) {
-        *place = low | high << 4;
+    let words = low.as_chunks().0.iter().zip(high.as_chunks().0);
+    for (place, (low, high)) in places.as_chunks_mut().0.iter_mut().zip(words) {
+        // Eight codes at once, none of which reaches its neighbour.
+        *place = (u64::from_le_bytes(*low) | u64::from_le_bytes(*high) << 4).to_le_bytes();
     }
     for plane in 0..E::BYTES - 1 {
         let (places, after) = rest.split_at_mut(GROUP);
@@ -126,55 +163,54 @@ fn group<E: Element, S: Simd>(
             *place = byte;
         }
     }
-    let found = entries::<S>(table, &codes);
+    let mut found = codes;
+    for half in found.as_chunks_mut::<LOOKUPS>().0 {
+        S::look_up(table, half);
+    }
     let differ = found
         .iter()
         .zip(&exponents)
         .fold(0, |differ, (found, exponent)| differ | (found ^ exponent));
     if differ != 0 {
-        for (position, (found, exponent)) in (at * GROUP..).zip(found.iter().zip(&exponents)) {
-            if found != exponent {
-                escapes
-                    .extend_from_slice(&u32::try_from(position).unwrap_or(u32::MAX).to_le_bytes());
-                escapes.push(*exponent);
-            }
+        escape(&exponents, &found, at, escapes);
+    }
+}
+
+/// Appends the exponents that are not what their codes say.
+#[cold]
+fn escape(exponents: &[u8; GROUP], found: &[u8; GROUP], at: usize, escapes: &mut Vec<u8>) {
+    for (position, (exponent, found)) in (at..).zip(exponents.iter().zip(found)) {
+        if found != exponent {
+            escapes.extend_from_slice(&u32::try_from(position).unwrap_or(u32::MAX).to_le_bytes());
+            escapes.push(*exponent);
         }
     }
 }
 
-/// The exponents of 64 codes.
-#[inline(always)]
-fn entries<S: Simd>(table: &[u8; TABLE], codes: &[u8; GROUP]) -> [u8; GROUP] {
-    let mut found = *codes;
-    for half in found.as_chunks_mut::<LOOKUPS>().0 {
-        S::look_up(table, half);
-    }
-    found
-}
-
 /// Appends a tensor.
-pub(super) fn encode<E: Element>(isa: Isa, plain: &[u8], out: &mut Vec<u8>) {
+pub(super) fn encode<E: Element>(
+    isa: Isa,
+    plain: &[u8],
+    escapes: &mut Vec<u8>,
+    out: &mut Room<'_>,
+) {
     let numbers = E::split(plain);
     let table = table_of::<E>(numbers);
-    out.extend_from_slice(&table);
+    out.extend(&table);
     let count_at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    let at = out.len();
-    out.resize(at + numbers.len().div_ceil(GROUP) * group_bytes::<E>(), 0);
-    let mut escapes = Vec::new();
-    if let Some(groups) = out.get_mut(at..) {
-        isa.run(Encode::<E> {
-            numbers,
-            table,
-            groups,
-            escapes: &mut escapes,
-        });
-    }
-    let count = u32::try_from(escapes.len() / 5).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(count_at..count_at + 4) {
+    out.take(4);
+    escapes.clear();
+    isa.run(Encode::<E> {
+        numbers,
+        table,
+        groups: out.take(numbers.len().div_ceil(GROUP) * group_bytes::<E>()),
+        escapes: &mut *escapes,
+    });
+    let count = u32::try_from(escapes.len() / ESCAPE_BYTES).unwrap_or(u32::MAX);
+    if let Some(place) = out.written_mut().get_mut(count_at..count_at + 4) {
         place.copy_from_slice(&count.to_le_bytes());
     }
-    out.extend_from_slice(&escapes);
+    out.extend(escapes);
 }
 
 struct Decode<'a, E: Element> {
@@ -188,31 +224,48 @@ impl<E: Element> Kernel for Decode<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self) {
-        let groups = self.groups.chunks_exact(group_bytes::<E>());
-        for (numbers, bytes) in self.numbers.chunks_mut(GROUP).zip(groups) {
-            let (codes, rest) = bytes.split_at(GROUP / 2);
-            let mut both = [0_u8; GROUP];
-            let (low, high) = both.split_at_mut(LOOKUPS);
-            for ((low, high), code) in low.iter_mut().zip(high).zip(codes) {
-                *low = code & 15;
-                *high = code >> 4;
-            }
-            let exponents = entries::<S>(self.table, &both);
-            if E::BYTES == 2 {
-                for ((place, exponent), low) in numbers.iter_mut().zip(exponents).zip(rest) {
-                    *place = E::of_turned(u32::from(exponent) << 8 | u32::from(*low));
-                }
-                continue;
-            }
-            let (low, rest) = rest.split_at(GROUP);
-            let (middle, high) = rest.split_at(GROUP);
-            let planes = low.iter().zip(middle).zip(high);
-            for ((place, exponent), ((low, middle), high)) in
-                numbers.iter_mut().zip(exponents).zip(planes)
-            {
-                *place = E::of_turned(u32::from_le_bytes([*low, *middle, *high, exponent]));
+        let (groups, rest) = self.numbers.as_chunks_mut::<GROUP>();
+        let mut bytes = self.groups.chunks_exact(group_bytes::<E>());
+        for (numbers, bytes) in groups.iter_mut().zip(&mut bytes) {
+            expand::<E, S>(bytes, self.table, numbers);
+        }
+        if let Some(bytes) = bytes.next() {
+            let mut numbers = [E::of_turned(0); GROUP];
+            expand::<E, S>(bytes, self.table, &mut numbers);
+            for (place, number) in rest.iter_mut().zip(&numbers) {
+                *place = *number;
             }
         }
+    }
+}
+
+/// Reads a group.
+#[inline(always)]
+fn expand<E: Element, S: Simd>(bytes: &[u8], table: &[u8; TABLE], numbers: &mut [E::Bytes; GROUP]) {
+    let (codes, rest) = bytes.split_at(GROUP / 2);
+    let mut exponents = [0_u8; GROUP];
+    let (low, high) = exponents.split_at_mut(LOOKUPS);
+    let words = low.as_chunks_mut().0.iter_mut().zip(high.as_chunks_mut().0);
+    for ((low, high), codes) in words.zip(codes.as_chunks().0) {
+        let codes = u64::from_le_bytes(*codes);
+        *low = (codes & LOW_HALVES).to_le_bytes();
+        *high = (codes >> 4 & LOW_HALVES).to_le_bytes();
+    }
+    for half in exponents.as_chunks_mut::<LOOKUPS>().0 {
+        S::look_up(table, half);
+    }
+    let planes = rest.as_chunks::<GROUP>().0;
+    if E::BYTES == 2 {
+        let [low, ..] = planes else { return };
+        for ((number, exponent), low) in numbers.iter_mut().zip(&exponents).zip(low) {
+            *number = E::of_turned(u32::from(*exponent) << 8 | u32::from(*low));
+        }
+        return;
+    }
+    let [a, b, c, ..] = planes else { return };
+    let planes = a.iter().zip(b).zip(c);
+    for ((number, exponent), ((a, b), c)) in numbers.iter_mut().zip(&exponents).zip(planes) {
+        *number = E::of_turned(u32::from_le_bytes([*a, *b, *c, *exponent]));
     }
 }
 
@@ -231,16 +284,16 @@ pub(super) fn decode<E: Element>(
         groups,
         numbers: &mut *numbers,
     });
-    let escapes = body.take(escapes.checked_mul(5).ok_or(DecodeError::Short)?)?;
-    for escape in escapes.as_chunks::<5>().0 {
+    let escapes = escapes
+        .checked_mul(ESCAPE_BYTES)
+        .ok_or(DecodeError::Short)?;
+    for escape in body.take(escapes)?.as_chunks::<ESCAPE_BYTES>().0 {
         let [a, b, c, d, exponent] = *escape;
         let position = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok();
         let place = position
             .and_then(|position| numbers.get_mut(position))
             .ok_or(DecodeError::Escape)?;
-        let top = 8 * (E::BYTES - 1);
-        let rest = E::turned(*place) & !(255 << top);
-        *place = E::of_turned(rest | u32::from(exponent) << top);
+        *place = with_top::<E>(E::turned(*place), exponent);
     }
     Ok(())
 }

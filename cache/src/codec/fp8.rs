@@ -7,12 +7,13 @@
 //! # Source
 //! Micikevicius et al., FP8 Formats for Deep Learning (arXiv 2209.05433): e4m3 has no infinities and reaches 448.
 
-use super::channel::Unit;
 use super::cursor::Cursor;
 use super::decode::DecodeError;
 use super::element::Element;
 use super::half;
 use super::isa::Simd;
+use super::range::{Unit, extent, sum_channels};
+use super::room::Room;
 use super::scratch::{Scratch, sized};
 use super::shape::{Role, Tensor};
 use super::tiles::Rung;
@@ -64,13 +65,7 @@ fn number(code: u8) -> f32 {
 /// Means of the channels, as 16-bit codes and what these stand for.
 #[inline(always)]
 fn center<E: Element>(tile: &[E::Bytes], unit: Unit, means: &mut [f32], codes: &mut [u8]) {
-    let mut tokens = 0.0_f32;
-    for row in tile.chunks_exact(means.len()) {
-        tokens += 1.0;
-        for (sum, number) in means.iter_mut().zip(row) {
-            *sum += E::load(*number);
-        }
-    }
+    let tokens = sum_channels::<E>(tile, means);
     let factor = unit.inverse() / tokens;
     for (mean, place) in means.iter_mut().zip(codes.as_chunks_mut::<2>().0) {
         let code = half::nearest(*mean * factor);
@@ -85,31 +80,22 @@ impl Rung for Fp8 {
         tensor: &Tensor,
         tile: &[E::Bytes],
         scratch: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut Room<'_>,
     ) -> Option<f32> {
         let (dims, tokens) = (tensor.dims, tensor.coded());
-        let (mut least, mut greatest) = (E::HIGHEST, E::LOWEST);
-        for number in tile {
-            least = least.min(E::key(*number));
-            greatest = greatest.max(E::key(*number));
-        }
-        if !E::are_finite(least, greatest) {
-            return None;
-        }
-        let largest = E::of_key(least).abs().max(E::of_key(greatest).abs());
+        let (least, greatest) = extent::<E>(tile)?;
+        let largest = least.abs().max(greatest.abs());
         let unit = Unit::of(largest, 1)?;
         out.push(unit.code());
         let means = sized(&mut scratch.low, dims, 0.0);
         means.fill(0.0);
         if tensor.role == Role::Key {
-            let at = out.len();
-            out.resize(at + dims * 2, 0);
-            center::<E>(tile, unit, means, out.get_mut(at..)?);
+            center::<E>(tile, unit, means, out.take(dims * 2));
         }
         let line = sized(&mut scratch.row, dims, 0.0);
-        let at = out.len();
-        out.resize(at + tokens * 2 + tile.len(), 0);
-        let (scales, codes) = out.get_mut(at..)?.split_at_mut_checked(tokens * 2)?;
+        let (scales, codes) = out
+            .take(tokens * 2 + tile.len())
+            .split_at_mut_checked(tokens * 2)?;
         let rows = tile.chunks_exact(dims).zip(codes.chunks_exact_mut(dims));
         let mut scale_max = 0.0_f32;
         for ((row, codes), place) in rows.zip(scales.as_chunks_mut::<2>().0) {

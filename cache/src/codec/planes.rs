@@ -17,6 +17,7 @@ use super::cursor::Cursor;
 use super::decode::DecodeError;
 use super::element::Element;
 use super::isa::{Isa, Kernel, Simd};
+use super::room::Room;
 use super::scratch::{Scratch, sized};
 
 /// The fast level: exponents gain by their frequencies, not by long matches.
@@ -86,7 +87,7 @@ impl Pack {
         isa: Isa,
         plain: &[u8],
         scratch: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut Room<'_>,
     ) {
         let numbers = E::split(plain);
         for plane in 0..E::BYTES {
@@ -101,7 +102,7 @@ impl Pack {
     }
 
     /// Appends one plane of bytes.
-    pub(super) fn plane(&mut self, bytes: &[u8], packed: &mut Vec<u8>, out: &mut Vec<u8>) {
+    pub(super) fn plane(&mut self, bytes: &[u8], packed: &mut Vec<u8>, out: &mut Room<'_>) {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         if is_promising(bytes) {
             // A result that is not shorter is of no use, so there need be no room for it.
@@ -110,13 +111,13 @@ impl Pack {
                 && let Some(packed) = room.get(..count)
                 && count < bytes.len()
             {
-                out.extend_from_slice(&length(packed));
-                out.extend_from_slice(packed);
+                out.extend(&length(packed));
+                out.extend(packed);
                 return;
             }
         }
-        out.extend_from_slice(&length(bytes));
-        out.extend_from_slice(bytes);
+        out.extend(&length(bytes));
+        out.extend(bytes);
     }
 }
 

@@ -13,6 +13,7 @@
 
 use super::cursor::Cursor;
 use super::decode::DecodeError;
+use super::room::Room;
 
 /// Symbols that there may be.
 pub(super) const SYMBOLS: usize = 128;
@@ -58,7 +59,7 @@ impl Frequencies {
         Self(scaled)
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Room<'_>) {
         let first = self
             .0
             .iter()
@@ -76,7 +77,7 @@ impl Frequencies {
             if *frequency < 128 {
                 out.push(low >> 1);
             } else {
-                out.extend_from_slice(&[0x80 | high, low >> 1]);
+                out.extend(&[0x80 | high, low >> 1]);
             }
         }
     }
@@ -129,7 +130,7 @@ pub(super) fn encode(
     symbols: &[u8],
     frequencies: &Frequencies,
     words: &mut Vec<u16>,
-    out: &mut Vec<u8>,
+    out: &mut Room<'_>,
 ) {
     let mut steps = [Step::default(); SYMBOLS];
     let mut start = 0;
@@ -160,12 +161,13 @@ pub(super) fn encode(
             *state = (quotient << SCALE_BITS) + (*state - quotient * step.frequency) + step.start;
         }
     }
-    out.extend_from_slice(&u32::try_from(words.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(&u32::try_from(words.len()).unwrap_or(u32::MAX).to_le_bytes());
     for state in states {
-        out.extend_from_slice(&state.to_le_bytes());
+        out.extend(&state.to_le_bytes());
     }
-    for word in words.iter().rev() {
-        out.extend_from_slice(&word.to_le_bytes());
+    let places = out.take(words.len() * 2).as_chunks_mut().0;
+    for (place, word) in places.iter_mut().zip(words.iter().rev()) {
+        *place = word.to_le_bytes();
     }
 }
 
@@ -282,8 +284,10 @@ mod tests {
         }
         let frequencies = Frequencies::of(&counts);
         let mut out = Vec::new();
-        frequencies.write(&mut out);
-        encode(symbols, &frequencies, &mut Vec::new(), &mut out);
+        let mut room = Room::new(&mut out);
+        frequencies.write(&mut room);
+        encode(symbols, &frequencies, &mut Vec::new(), &mut room);
+        drop(room);
         let mut body = Cursor::new(&out);
         let read = Frequencies::read(&mut body).unwrap();
         assert_eq!(read.0, frequencies.0);

@@ -13,15 +13,18 @@
 //! # Source
 //! QuaRot (arXiv 2404.00456), section 4: a Hadamard rotation removes outliers before 4-bit codes.
 
-use super::channel::{Affine, ROUND, Unit, bound, code};
 use super::cursor::Cursor;
 use super::decode::DecodeError;
 use super::element::Element;
 use super::hadamard::{Row, hadamard};
-use super::half;
 use super::isa::{LANES, Simd};
+use super::range::{
+    self, RANGE_BYTES, ROUND, Ranges, Unit, bound, codes, extent, lanes, levels, put, sum_channels,
+};
+use super::room::Room;
 use super::scratch::{Scratch, sized};
 use super::shape::Tensor;
+use super::square::{self, Square};
 
 /// Longest transform: 128 codes of eight bits still sum up to 16 bits.
 const TRANSFORM_MAX: usize = 128;
@@ -52,105 +55,21 @@ impl Plan {
         length
     }
 
+    /// Whether a transform begins at this dimension. A range's zero adds up there, and cancels out elsewhere.
+    const fn begins_at(self, dim: usize) -> bool {
+        dim & (self.transform - 1) == 0
+    }
+
     /// Powers of two by which a transform may enlarge numbers.
     fn spare(self) -> u8 {
         u8::try_from(self.transform.trailing_zeros()).unwrap_or(0)
     }
 }
 
-/// Turns up to sixteen tokens on their side, as numbers.
-#[inline(always)]
-fn load<E: Element, S: Simd>(tokens: &[E::Bytes], dims: usize, grid: &mut [Row<f32>]) {
-    for (at, rows) in grid.chunks_mut(LANES).enumerate() {
-        let mut low = [[0; LANES]; LANES];
-        let mut high = [[0; LANES]; LANES];
-        let from = at * LANES;
-        for ((token, low), high) in tokens.chunks_exact(dims).zip(&mut low).zip(&mut high) {
-            let numbers = token.get(from..from + rows.len()).unwrap_or_default();
-            for (number, low) in numbers.iter().zip(low) {
-                (*low, _) = E::halves(*number);
-            }
-            if E::BYTES == 4 {
-                for (number, high) in numbers.iter().zip(high) {
-                    (_, *high) = E::halves(*number);
-                }
-            }
-        }
-        S::transpose(&mut low);
-        if E::BYTES == 4 {
-            S::transpose(&mut high);
-        }
-        for ((row, low), high) in rows.iter_mut().zip(&low).zip(&high) {
-            for ((number, low), high) in row.iter_mut().zip(low).zip(high) {
-                *number = E::load(E::of_halves(*low, *high));
-            }
-        }
-    }
-}
-
-/// Turns numbers back into up to sixteen tokens.
-#[inline(always)]
-fn store<E: Element, S: Simd>(
-    rows: &[Row<f32>],
-    from: usize,
-    dims: usize,
-    tokens: &mut [E::Bytes],
-) {
-    let mut low = [[0; LANES]; LANES];
-    let mut high = [[0; LANES]; LANES];
-    for ((row, low), high) in rows.iter().zip(&mut low).zip(&mut high) {
-        for (number, low) in row.iter().zip(low) {
-            (*low, _) = E::halves(E::store(*number));
-        }
-        if E::BYTES == 4 {
-            for (number, high) in row.iter().zip(high) {
-                (_, *high) = E::halves(E::store(*number));
-            }
-        }
-    }
-    S::transpose(&mut low);
-    if E::BYTES == 4 {
-        S::transpose(&mut high);
-    }
-    for ((token, low), high) in tokens.chunks_exact_mut(dims).zip(&low).zip(&high) {
-        let places = token.get_mut(from..from + rows.len()).unwrap_or_default();
-        if E::BYTES == 2
-            && let Ok(places) = <&mut [E::Bytes; LANES]>::try_from(&mut *places)
-        {
-            for (place, low) in places.iter_mut().zip(low) {
-                *place = E::of_halves(*low, 0);
-            }
-            continue;
-        }
-        for ((place, low), high) in places.iter_mut().zip(low).zip(high) {
-            *place = E::of_halves(*low, *high);
-        }
-    }
-}
-
-/// Least and greatest number of a tile; `None` when one is not finite.
-#[inline(always)]
-fn extent<E: Element>(tile: &[E::Bytes]) -> Option<(f32, f32)> {
-    let (mut least, mut greatest) = (E::HIGHEST, E::LOWEST);
-    for number in tile {
-        let key = E::key(*number);
-        least = least.min(key);
-        greatest = greatest.max(key);
-    }
-    E::are_finite(least, greatest).then(|| (E::of_key(least), E::of_key(greatest)))
-}
-
 /// The mean of each channel in 127ths of the unit, written to `codes`, and what these stand for.
 #[inline(always)]
 fn center<E: Element>(tile: &[E::Bytes], unit: Unit, means: &mut [f32], codes: &mut [u8]) {
-    means.fill(0.0);
-    let mut tokens = 0.0_f32;
-    for row in tile.chunks_exact(means.len()) {
-        tokens += 1.0;
-        for (sum, number) in means.iter_mut().zip(row) {
-            *sum += E::load(*number);
-        }
-    }
+    let tokens = sum_channels::<E>(tile, means);
     let factor = 127.0 / tokens * unit.inverse();
     for (mean, place) in means.iter_mut().zip(codes) {
         let [low, ..] = (*mean * factor + ROUND).to_bits().to_le_bytes();
@@ -172,7 +91,7 @@ pub(super) fn encode<E: Element, S: Simd, const BITS: usize>(
     tile: &[E::Bytes],
     centered: bool,
     scratch: &mut Scratch,
-    out: &mut Vec<u8>,
+    out: &mut Room<'_>,
 ) -> Option<f32> {
     let dims = tensor.dims;
     let plan = Plan::of(dims);
@@ -184,14 +103,12 @@ pub(super) fn encode<E: Element, S: Simd, const BITS: usize>(
     out.push(unit.code());
     let means = sized(&mut scratch.low, dims, 0.0);
     if centered {
-        let at = out.len();
-        out.resize(at + dims, 0);
-        center::<E>(tile, unit, means, out.get_mut(at..)?);
+        center::<E>(tile, unit, means, out.take(dims));
     }
     let grid = sized(&mut scratch.grid, dims, [0.0; LANES]);
     let mut scale_max = 0.0_f32;
     for tokens in tile.chunks(LANES * dims) {
-        load::<E, S>(tokens, dims, grid);
+        square::load::<E, S>(tokens, dims, grid);
         if centered {
             for (row, mean) in grid.iter_mut().zip(means.iter()) {
                 for number in row {
@@ -201,16 +118,13 @@ pub(super) fn encode<E: Element, S: Simd, const BITS: usize>(
         }
         hadamard(grid, plan.transform);
         let count = tokens.len() / dims;
-        let at = out.len();
-        let groups = dims / plan.group;
-        out.resize(at + groups * count * 4 + dims * count * BITS / 8, 0);
+        let range_bytes = dims / plan.group * count * RANGE_BYTES;
         let (scales, codes) = out
-            .get_mut(at..)?
-            .split_at_mut_checked(groups * count * 4)?;
-        let group_codes = plan.group * count * BITS / 8;
+            .take(range_bytes + dims * count * BITS / 8)
+            .split_at_mut_checked(range_bytes)?;
         let places = scales
-            .chunks_exact_mut(count * 4)
-            .zip(codes.chunks_exact_mut(group_codes));
+            .chunks_exact_mut(count * RANGE_BYTES)
+            .zip(codes.chunks_exact_mut(plan.group * count * BITS / 8));
         for (rows, (scales, codes)) in grid.chunks_exact(plan.group).zip(places) {
             let widest = quantize::<BITS>(rows, wide, scales, codes, count);
             scale_max = scale_max.max(widest);
@@ -226,10 +140,9 @@ fn quantize<const BITS: usize>(
     rows: &[Row<f32>],
     unit: Unit,
     scales: &mut [u8],
-    codes: &mut [u8],
+    places: &mut [u8],
     count: usize,
 ) -> f32 {
-    let levels = if BITS == 8 { 255.0 } else { 15.0 };
     let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
     for row in rows {
         for ((number, low), high) in row.iter().zip(&mut low).zip(&mut high) {
@@ -237,77 +150,30 @@ fn quantize<const BITS: usize>(
             *high = if *number > *high { *number } else { *high };
         }
     }
-    let (zero_codes, scale_codes) = scales.split_at_mut(count * 2);
-    let places = zero_codes
-        .as_chunks_mut::<2>()
-        .0
-        .iter_mut()
-        .zip(scale_codes.as_chunks_mut::<2>().0);
-    let mut inverse = [0.0; LANES];
-    let mut scale_max = 0_u32;
-    for (((low, high), inverse), (zero_place, scale_place)) in
-        low.iter_mut().zip(high).zip(&mut inverse).zip(places)
-    {
-        let affine = Affine::over(*low, high, levels, unit);
-        *zero_place = affine.zero_code.to_le_bytes();
-        *scale_place = affine.scale_code.to_le_bytes();
-        *low = affine.zero;
-        *inverse = affine.inverse();
-        scale_max = scale_max.max(affine.scale.to_bits());
+    for (low, high) in low.iter_mut().zip(&mut high).skip(count) {
+        // There is no token in this lane.
+        (*low, *high) = (0.0, 0.0);
     }
-    let quantized = |row: &Row<f32>| {
-        let mut line = [0_u8; LANES];
-        for (((number, zero), inverse), place) in row.iter().zip(&low).zip(&inverse).zip(&mut line)
-        {
-            *place = code(*number, *zero, *inverse);
-        }
-        line
-    };
+    let ranges = Ranges::over(&low, &high, levels(BITS), unit);
+    let (zero_places, scale_places) = scales.split_at_mut(count * 2);
+    put(zero_places.as_chunks_mut().0, &ranges.zero_codes);
+    put(scale_places.as_chunks_mut().0, &ranges.scale_codes);
+    let (zeros, inverses) = (&ranges.zeros, &ranges.inverses);
     if BITS == 8 {
-        for (row, codes) in rows.iter().zip(codes.chunks_exact_mut(count)) {
-            put(codes, &quantized(row));
+        for (row, places) in rows.iter().zip(places.chunks_exact_mut(count)) {
+            put(places, &codes(row, zeros, inverses));
         }
     } else {
-        for (pair, codes) in rows
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .zip(codes.chunks_exact_mut(count))
-        {
-            let [even, odd] = pair;
-            let (mut line, odd) = (quantized(even), quantized(odd));
-            for (low, high) in line.iter_mut().zip(&odd) {
+        let pairs = rows.as_chunks::<2>().0.iter();
+        for ([even, odd], places) in pairs.zip(places.chunks_exact_mut(count)) {
+            let mut line = codes(even, zeros, inverses);
+            for (low, high) in line.iter_mut().zip(&codes(odd, zeros, inverses)) {
                 *low |= high << 4;
             }
-            put(codes, &line);
+            put(places, &line);
         }
     }
-    f32::from_bits(scale_max)
-}
-
-/// Copies as many lanes as there are tokens.
-#[inline(always)]
-fn put(places: &mut [u8], line: &[u8; LANES]) {
-    if let Ok(whole) = <&mut [u8; LANES]>::try_from(&mut *places) {
-        *whole = *line;
-        return;
-    }
-    for (place, byte) in places.iter_mut().zip(line) {
-        *place = *byte;
-    }
-}
-
-/// As many bytes as there are tokens, zeros after them.
-#[inline(always)]
-fn get(bytes: &[u8]) -> [u8; LANES] {
-    if let Ok(whole) = <&[u8; LANES]>::try_from(bytes) {
-        return *whole;
-    }
-    let mut line = [0; LANES];
-    for (place, byte) in line.iter_mut().zip(bytes) {
-        *place = *byte;
-    }
-    line
+    ranges.scale_max
 }
 
 /// Reads a tile's codes into `tile`.
@@ -328,52 +194,46 @@ pub(super) fn decode<E: Element, S: Simd, const BITS: usize>(
         for (mean, code) in means.iter_mut().zip(body.take(dims)?) {
             *mean = mean_of(*code, unit);
         }
+    } else {
+        means.fill(0.0);
     }
     let codes = sized(&mut scratch.codes, dims, [0; LANES]);
     for tokens in tile.chunks_mut(LANES * dims) {
         let count = tokens.len() / dims;
-        let scales = body.take(dims / plan.group * count * 4)?;
+        let scales = body.take(dims / plan.group * count * RANGE_BYTES)?;
         unpack::<BITS>(body.take(dims * count * BITS / 8)?, count, codes);
         hadamard(codes, plan.transform);
         let groups = codes
             .chunks_exact(plan.group)
-            .zip(scales.chunks_exact(count * 4));
+            .zip(scales.chunks_exact(count * RANGE_BYTES));
         for (at, (rows, scales)) in groups.enumerate() {
             let (zero_codes, scale_codes) = scales.split_at(count * 2);
-            let zero = lanes(zero_codes, wide);
-            let scale = lanes(scale_codes, wide / plan.length());
-            for (part, rows) in rows.chunks(LANES).enumerate() {
-                let from = at * plan.group + part * LANES;
-                let mut numbers = [[0.0; LANES]; LANES];
-                for ((dim, row), numbers) in (from..).zip(rows).zip(&mut numbers) {
-                    for ((number, code), scale) in numbers.iter_mut().zip(row).zip(&scale) {
-                        *number = f32::from(*code) * *scale;
+            let (mut zero, mut scale) = ([0.0; LANES], [0.0; LANES]);
+            range::read(zero_codes, wide, zero.get_mut(..count).unwrap_or_default());
+            let factor = wide / plan.length();
+            range::read(
+                scale_codes,
+                factor,
+                scale.get_mut(..count).unwrap_or_default(),
+            );
+            for (rows, part) in rows.chunks(LANES).zip((0..).step_by(LANES)) {
+                let from = at * plan.group + part;
+                let means = means.get(from..).unwrap_or_default();
+                let mut square = Square::EMPTY;
+                for ((row, mean), at) in rows.iter().zip(means).zip(0..) {
+                    let mut offset = [*mean; LANES];
+                    if plan.begins_at(from + at) {
+                        for (offset, zero) in offset.iter_mut().zip(&zero) {
+                            *offset += *zero;
+                        }
                     }
-                    if dim.is_multiple_of(plan.transform) {
-                        *numbers = plus(numbers, &zero);
-                    }
+                    square.set::<E>(at, row, &scale, &offset);
                 }
-                if centered {
-                    let means = means.get(from..).unwrap_or_default();
-                    for (numbers, mean) in numbers.iter_mut().zip(means) {
-                        *numbers = plus(numbers, &[*mean; LANES]);
-                    }
-                }
-                let numbers = numbers.get(..rows.len()).unwrap_or_default();
-                store::<E, S>(numbers, from, dims, tokens);
+                square.store::<E, S>(tokens, dims, (from, rows.len()));
             }
         }
     }
     Ok(())
-}
-
-#[inline(always)]
-fn plus(a: &Row<f32>, b: &Row<f32>) -> Row<f32> {
-    let mut sum = *a;
-    for (sum, b) in sum.iter_mut().zip(b) {
-        *sum += *b;
-    }
-    sum
 }
 
 /// Codes of `count` tokens as integers, a row a dimension.
@@ -381,7 +241,7 @@ fn plus(a: &Row<f32>, b: &Row<f32>) -> Row<f32> {
 fn unpack<const BITS: usize>(bytes: &[u8], count: usize, codes: &mut [Row<i16>]) {
     if BITS == 8 {
         for (row, line) in codes.iter_mut().zip(bytes.chunks_exact(count)) {
-            for (code, byte) in row.iter_mut().zip(&get(line)) {
+            for (code, byte) in row.iter_mut().zip(&lanes(line)) {
                 *code = i16::from(*byte);
             }
         }
@@ -389,20 +249,12 @@ fn unpack<const BITS: usize>(bytes: &[u8], count: usize, codes: &mut [Row<i16>])
     }
     let pairs = codes.as_chunks_mut::<2>().0.iter_mut();
     for ([even, odd], line) in pairs.zip(bytes.chunks_exact(count)) {
-        let line = get(line);
-        for ((even, odd), code) in even.iter_mut().zip(odd).zip(&line) {
+        let line = lanes(line);
+        for (even, code) in even.iter_mut().zip(&line) {
             *even = i16::from(code & 15);
+        }
+        for (odd, code) in odd.iter_mut().zip(&line) {
             *odd = i16::from(code >> 4);
         }
     }
-}
-
-/// One 16-bit number a token, times `unit`.
-#[inline(always)]
-fn lanes(codes: &[u8], unit: f32) -> Row<f32> {
-    let mut numbers = [0.0; LANES];
-    for (number, code) in numbers.iter_mut().zip(codes.as_chunks::<2>().0) {
-        *number = half::load(u16::from_le_bytes(*code)) * unit;
-    }
-    numbers
 }

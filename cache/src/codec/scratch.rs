@@ -22,6 +22,8 @@ pub(super) struct Scratch {
     pub(super) symbols: Vec<u8>,
     /// A stream of the entropy coder.
     pub(super) words: Vec<u16>,
+    /// Escaped exponents.
+    pub(super) escapes: Vec<u8>,
     /// Bytes of a plane.
     pub(super) plane: Vec<u8>,
     /// Bytes of a plane, compressed.

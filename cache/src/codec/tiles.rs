@@ -12,6 +12,7 @@ use super::decode::DecodeError;
 use super::element::Element;
 use super::isa::{Isa, Kernel, Simd};
 use super::planes::{Pack, Unpack};
+use super::room::Room;
 use super::scratch::Scratch;
 use super::shape::Tensor;
 
@@ -28,7 +29,7 @@ pub(super) trait Rung {
         tensor: &Tensor,
         tile: &[E::Bytes],
         scratch: &mut Scratch,
-        out: &mut Vec<u8>,
+        out: &mut Room<'_>,
     ) -> Option<f32>;
 
     /// Reads a tile's code.
@@ -49,15 +50,15 @@ pub(super) struct Outcome {
     pub(super) kept: usize,
 }
 
-struct Encode<'a, E: Element, R> {
+struct Encode<'a, 'b, E: Element, R> {
     tensor: &'a Tensor,
     tile: &'a [E::Bytes],
     scratch: &'a mut Scratch,
-    out: &'a mut Vec<u8>,
+    out: &'a mut Room<'b>,
     rung: PhantomData<R>,
 }
 
-impl<E: Element, R: Rung> Kernel for Encode<'_, E, R> {
+impl<E: Element, R: Rung> Kernel for Encode<'_, '_, E, R> {
     type Output = Option<f32>;
 
     #[inline(always)]
@@ -89,13 +90,13 @@ pub(super) fn encode<E: Element, R: Rung>(
     tensor: &Tensor,
     plain: &[u8],
     (scratch, pack): (&mut Scratch, &mut Pack),
-    out: &mut Vec<u8>,
+    out: &mut Room<'_>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let exact_bytes = tensor.exact * tensor.dims * E::BYTES;
     for head in plain.chunks_exact(tensor.tokens * tensor.dims * E::BYTES) {
         let (exact, coded) = head.split_at(exact_bytes);
-        out.extend_from_slice(exact);
+        out.extend(exact);
         let at = out.len();
         out.push(CODED);
         let kernel = Encode::<E, R> {
@@ -122,7 +123,7 @@ pub(super) fn keep<E: Element>(
     coded: &[u8],
     at: usize,
     (scratch, pack): (&mut Scratch, &mut Pack),
-    out: &mut Vec<u8>,
+    out: &mut Room<'_>,
 ) {
     out.truncate(at);
     out.push(KEPT);
