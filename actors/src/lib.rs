@@ -44,7 +44,7 @@ pub use error::RequestError;
 pub use guest::{GuestFactory, GuestMessage, GuestPermit, GuestPort, GuestWorld, ShardGuest};
 pub use handle::{BlockPut, CacheHandle, PutError, Stored};
 pub use node::{Node, StartError, StopReason};
-pub use plan::NodePlan;
+pub use plan::{NodePlan, UnknownPolicy};
 pub use shard::{ArenaPurge, BlockPage, LeasedBlock, ShardReport};
 pub use supervise::{ActorInfo, ActorState, ChildSpec};
 pub use watcher::BlockWatcher;

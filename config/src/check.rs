@@ -3,15 +3,17 @@
 //! Each check names the key the operator can change, and where it was typed. Nothing here looks at the machine.
 
 mod cluster;
+mod policy;
 
 use crate::problem::{Origin, Problem, Warning};
 use crate::settings::{DEFAULT_SERVICE, DoorSettings};
 use crate::settle::Loaded;
 
-/// Every contradiction.
-pub(crate) fn check(loaded: &Loaded) -> Vec<Problem> {
+/// Every contradiction. `policies` are the names that a policy may have.
+pub(crate) fn check(loaded: &Loaded, policies: &[&'static str]) -> Vec<Problem> {
     let mut problems = Vec::new();
     check_cache(loaded, &mut problems);
+    policy::check(loaded, policies, &mut problems);
     check_doors(loaded, &mut problems);
     cluster::check(loaded, &mut problems);
     problems

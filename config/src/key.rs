@@ -63,6 +63,8 @@ pub(crate) enum Meaning {
 pub(crate) const DOCUMENTED_SECTION: &str = "kv_cache";
 /// The section whose keys are names the operator chooses.
 pub(crate) const SERVICES_SECTION: &str = "services";
+/// What a strategy may be, of the node or of a service.
+pub(crate) const STRATEGY: Kind = Kind::Choice(ours::STRATEGIES);
 /// The presets, in the order the documentation lists them.
 pub(crate) const PRESETS: [&str; 5] = [
     "development",

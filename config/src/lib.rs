@@ -35,7 +35,7 @@ pub use schema::schema;
 pub use settings::{
     ADMIN_SERVICE, AuthSettings, CacheSettings, ClusterSettings, DEFAULT_SERVICE, Devices,
     DoorSettings, KvDtype, LimitSettings, LogFormat, LogSettings, ModelSettings, ModelSource,
-    NodeSettings, Policy, ProcessSettings, ServiceSettings, Settings, Strategy,
+    NodeSettings, ProcessSettings, ServiceSettings, Settings, Strategy,
 };
 pub use settle::{Loaded, ShapeHints};
 pub use show::{Effective, effective, to_yaml};

@@ -19,7 +19,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`ConfigError`] with every problem found. The caller should print it and exit with status 2.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-    let mut heard = Heard::default();
+    let mut heard = Heard {
+        policies: sources.policies.clone(),
+        ..Heard::default()
+    };
     for (index, path) in sources.files.iter().enumerate() {
         if let Some(text) = open(path, &mut heard) {
             yaml::read(

@@ -47,7 +47,7 @@ pub struct PlanRequest<'a> {
     pub shape: Shape,
     /// How keys and values are stored.
     pub dtype: KvDtype,
-    /// What the operator asked for; none of the six changes the size of a block today.
+    /// What the operator asked for; none of the six changes the size of a block today, but for the page that it fills.
     pub strategy: Strategy,
     /// The budgets.
     pub settings: &'a Settings,
@@ -62,8 +62,8 @@ pub struct Plan {
     pub dtype: &'static str,
     /// The documented name of the strategy.
     pub strategy: &'static str,
-    /// The policy that runs under that strategy.
-    pub policy: &'static str,
+    /// The policy that runs.
+    pub policy: String,
     /// Keys and values of one token.
     pub token_bytes: u64,
     /// Keys and values of one block, before pages.
@@ -159,7 +159,10 @@ pub fn plan(request: &PlanRequest<'_>) -> Plan {
         shape: request.shape,
         dtype: request.dtype.name(),
         strategy: request.strategy.name(),
-        policy: request.strategy.policy().name(),
+        policy: cache
+            .policy
+            .clone()
+            .unwrap_or_else(|| request.strategy.policy().to_owned()),
         token_bytes,
         block_bytes,
         block_paged_bytes,
@@ -229,10 +232,7 @@ fn warnings(
             });
         }
     }
-    if matches!(
-        request.strategy,
-        Strategy::Compressed | Strategy::Quantized | Strategy::Adaptive
-    ) {
+    if matches!(request.strategy, Strategy::Compressed | Strategy::Quantized) {
         warnings.push(PlanWarning {
             code: "plan.raw_blocks",
             message: format!(

@@ -39,10 +39,16 @@ pub fn schema() -> Schema {
             "additionalProperties": {
                 "type": ["object", "null"],
                 "additionalProperties": false,
-                "properties": { "share_group": {
-                    "anyOf": [kind(Kind::Name), {"type": "null"}],
-                    "description": "Services of one share group reuse each other's blocks.",
-                }},
+                "properties": {
+                    "share_group": {
+                        "anyOf": [kind(Kind::Name), {"type": "null"}],
+                        "description": "Services of one share group reuse each other's blocks.",
+                    },
+                    "strategy": {
+                        "anyOf": [kind(key::STRATEGY), {"type": "null"}],
+                        "description": "How the service's blocks are stored; its order of eviction is the node's.",
+                    },
+                },
             },
         }),
     );

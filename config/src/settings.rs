@@ -72,8 +72,10 @@ pub struct DoorSettings {
 pub struct CacheSettings {
     /// When false, nothing is read from or written to the cache and every request is computed.
     pub enabled: bool,
-    /// What the operator asked for; [`Strategy::policy`] is what runs.
+    /// What the operator asked for: an order of eviction, and how blocks are stored.
     pub strategy: Strategy,
+    /// The order of eviction by name, when it is not the strategy's own.
+    pub policy: Option<String>,
     /// The node's budget, split over its shards; never exceeded.
     pub bytes_max: u64,
     /// The node's budget in tokens of cached blocks, split over its shards; whichever budget is reached first binds.
@@ -94,30 +96,22 @@ pub struct CacheSettings {
     pub lease_ms_max: u32,
 }
 
-/// What the operator asked the cache to do when it runs out of room: the six documented names.
+/// What the operator asked the cache to do when it runs out of room: the six documented names. Each is an order of eviction
+/// and a way to store blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strategy {
-    /// Least recently used goes first.
+    /// Least recently used goes first; raw.
     Lru,
-    /// Least frequently used goes first.
+    /// Least frequently used goes first, with ageing; raw.
     Lfu,
-    /// Chooses among policies by what the traffic shows; not built yet.
+    /// Least expected saving goes first, learned from the traffic; raw.
     Adaptive,
-    /// Block table with shared pages; the arenas are paged under every strategy.
+    /// As adaptive, in small pages.
     Paged,
-    /// Blocks re-encoded to save room; not built yet.
+    /// As adaptive, and blocks are to be re-encoded without loss; not built yet.
     Compressed,
-    /// Blocks in fewer bits; not built yet.
+    /// As adaptive, and blocks are to be kept in fewer bits; not built yet.
     Quantized,
-}
-
-/// What decides who goes first today.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Policy {
-    /// Least recently used leaf first.
-    Lru,
-    /// Least frequently used leaf first, with ageing.
-    Lfu,
 }
 
 impl Strategy {
@@ -144,26 +138,27 @@ impl Strategy {
         }
     }
 
-    /// The policy that really runs: `lfu` for `lfu`, and leaf-aware LRU over raw blocks for every other name.
+    /// Its order of eviction, as the cache's register of policies names it.
     #[must_use]
-    pub const fn policy(self) -> Policy {
+    pub const fn policy(self) -> &'static str {
         match self {
-            Self::Lfu => Policy::Lfu,
-            Self::Lru | Self::Adaptive | Self::Paged | Self::Compressed | Self::Quantized => {
-                Policy::Lru
-            }
+            Self::Lru => "lru",
+            Self::Lfu => "lfuda",
+            Self::Adaptive | Self::Paged | Self::Compressed | Self::Quantized => "adaptive",
         }
+    }
+
+    /// Whether its name says who goes first, and not only how blocks are stored.
+    pub(crate) const fn is_order(self) -> bool {
+        matches!(self, Self::Lru | Self::Lfu | Self::Adaptive)
     }
 }
 
-impl Policy {
-    /// The name in status and metrics.
+impl CacheSettings {
+    /// The order of eviction that runs on this node, as the cache's register of policies names it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lru => "lru",
-            Self::Lfu => "lfu",
-        }
+    pub fn policy_name(&self) -> &str {
+        self.policy.as_deref().unwrap_or(self.strategy.policy())
     }
 }
 
@@ -278,6 +273,8 @@ pub struct LimitSettings {
 pub struct ServiceSettings {
     /// Services of one share group reuse each other's blocks; without a group a service shares with nobody.
     pub share_group: Option<String>,
+    /// How its blocks are stored; as [`CacheSettings::strategy`] says when it is silent. Its order of eviction is the node's.
+    pub strategy: Option<Strategy>,
 }
 
 /// Who may come in.
@@ -339,7 +336,8 @@ impl Default for CacheSettings {
     fn default() -> Self {
         Self {
             enabled: true,
-            strategy: Strategy::Lru,
+            strategy: Strategy::Adaptive,
+            policy: None,
             bytes_max: 1024 * MIB,
             tokens_max: None,
             entry_bytes_max: 64 * MIB,

@@ -43,20 +43,26 @@ pub fn effective(loaded: &Loaded) -> Vec<Effective> {
     }
     for (name, service) in &loaded.settings.services {
         let path = format!("{SERVICES_SECTION}.{name}");
-        let key = format!("{path}.share_group");
-        let shared = origin(&key);
-        let origin = if shared == Origin::Default {
-            origin(&path)
-        } else {
-            shared
-        };
-        let text = service.share_group.clone();
-        list.push(Effective {
-            key,
-            value: text.clone().into(),
-            text,
-            origin,
-        });
+        let strategy = service.strategy.map(|strategy| strategy.name().to_owned());
+        let words = [
+            ("share_group", service.share_group.clone()),
+            ("strategy", strategy),
+        ];
+        for (word, text) in words {
+            let key = format!("{path}.{word}");
+            let own = origin(&key);
+            let origin = if own == Origin::Default {
+                origin(&path)
+            } else {
+                own
+            };
+            list.push(Effective {
+                key,
+                value: text.clone().into(),
+                text,
+                origin,
+            });
+        }
     }
     list
 }
@@ -70,11 +76,8 @@ pub fn to_yaml(loaded: &Loaded) -> String {
         let mut parts: Vec<&str> = setting.key.split('.').collect();
         if let Some(service) = setting.key.strip_prefix("services.") {
             // A service's name may hold full stops.
-            parts = vec![
-                SERVICES_SECTION,
-                service.trim_end_matches(".share_group"),
-                "share_group",
-            ];
+            let (name, word) = service.rsplit_once('.').unwrap_or((service, ""));
+            parts = vec![SERVICES_SECTION, name, word];
         }
         let Some((word, sections)) = parts.split_last() else {
             continue;

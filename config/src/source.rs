@@ -20,6 +20,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// What the command line said.
     pub flags: Vec<FlagValue>,
+    /// The policies that there are, by name: what `cache.policy` may say. Settings know of no policy themselves.
+    pub policies: Vec<&'static str>,
 }
 
 /// A setting given on the command line.
@@ -72,6 +74,8 @@ pub(crate) enum Named {
     Service,
     /// A service's share group.
     ShareGroup,
+    /// A service's strategy.
+    ServiceStrategy,
 }
 
 /// What a value sets, with the service's name where there is one.
@@ -100,9 +104,13 @@ impl Target {
         }
         let (section, rest) = path.split_once('.')?;
         let (service, word) = rest.rsplit_once('.').unwrap_or((rest, ""));
-        let known = section == SERVICES_SECTION && word == "share_group";
-        known.then(|| Self {
-            named: Named::ShareGroup,
+        let named = match word {
+            "share_group" => Named::ShareGroup,
+            "strategy" => Named::ServiceStrategy,
+            _ => return None,
+        };
+        (section == SERVICES_SECTION).then(|| Self {
+            named,
             service: service.to_owned(),
         })
     }
@@ -121,6 +129,7 @@ impl Target {
             Named::Key(key) => key.path.to_owned(),
             Named::Service => format!("{SERVICES_SECTION}.{}", self.service),
             Named::ShareGroup => format!("{SERVICES_SECTION}.{}.share_group", self.service),
+            Named::ServiceStrategy => format!("{SERVICES_SECTION}.{}.strategy", self.service),
         }
     }
 
@@ -129,6 +138,7 @@ impl Target {
         match self.named {
             Named::Key(key) => key.kind,
             Named::Service | Named::ShareGroup => Kind::Name,
+            Named::ServiceStrategy => key::STRATEGY,
         }
     }
 
@@ -146,6 +156,8 @@ pub(crate) struct Heard {
     pub(crate) problems: Vec<Problem>,
     /// What else should be said.
     pub(crate) warnings: Vec<Warning>,
+    /// Names that a policy may have.
+    pub(crate) policies: Vec<&'static str>,
 }
 
 /// Where a value was read, as a reader hands it over.
@@ -246,7 +258,7 @@ fn suggest_key(path: &str) -> String {
             None => format!("the sections are: {}", sections.join(", ")),
         }
     } else if siblings.is_empty() {
-        "a service has `share_group`".to_owned()
+        "a service has `share_group` and `strategy`".to_owned()
     } else {
         format!("`{section}` has: {}", siblings.join(", "))
     }

@@ -54,7 +54,13 @@ pub(crate) async fn boot(loaded: Loaded, recorded: PrometheusHandle) -> Result<R
         tracing::warn!(code, key, %origin, "{message}");
     }
 
-    let mut plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
+    let plan = NodePlan::for_blocks(&settings.cache, engine.info().block_bytes);
+    let mut plan = plan.map_err(|error| Failure {
+        status: Status::Usage,
+        ..Failure::caused("planning the cache", &error)
+            .code(error.code())
+            .hint(error.hint())
+    })?;
     let clock = plan.clock.clone();
     // Only a member's blocks are asked for by others, so only it tells of them.
     let reports = settings

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 
+use ultrakv_cache::PolicyKind;
 use ultrakv_config::{ConfigError, FlagValue, Loaded, Sources};
 
 use crate::args::SettingsArguments;
@@ -41,6 +42,7 @@ pub(crate) fn sources(arguments: &SettingsArguments) -> Result<Sources, Failure>
         env_files: arguments.env_files.clone(),
         env,
         flags: flags(arguments)?,
+        policies: PolicyKind::all().map(|kind| kind.recipe().name).collect(),
     })
 }
 

@@ -325,6 +325,30 @@ fn operators_ask_the_cluster_and_are_told_what_one_node_cannot_do() {
 }
 
 #[test]
+fn a_policy_that_nobody_registered_keeps_the_node_from_starting() {
+    let start = |set: &str, told: &[&str]| {
+        says(&["start", "--set", set], 2, told);
+    };
+    start(
+        "cache.policy=s3fifo",
+        &[
+            "error[config.unknown_policy]",
+            "did you mean `s3-fifo`",
+            "`adaptive`",
+        ],
+    );
+    start(
+        "services.bul.strategy=lru",
+        &[
+            "error[config.contradiction]",
+            "`lru`",
+            "`adaptive`",
+            "one order",
+        ],
+    );
+}
+
+#[test]
 fn a_member_is_started_with_all_it_needs_or_not_at_all() {
     let start = |words: &[&str], told: &[&str]| {
         says(&[&["start"], words].concat(), 2, told);

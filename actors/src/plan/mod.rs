@@ -1,13 +1,13 @@
 //! What a node is told before it starts: plain values, and how a node's budget is cut over its
 //! shards.
 //!
-//! It must never know where the values come from, save for [`NodePlan::from_settings`].
+//! It must never know where the values come from, save for [`NodePlan::from_settings`], nor how any policy works.
 
 mod split;
 
 use std::sync::Arc;
 
-use ultrakv_cache::{Budget, PolicyKind, ShardConfig};
+use ultrakv_cache::{Budget, PolicyKind, Setup, ShardConfig};
 use ultrakv_config::{CacheSettings, Devices};
 
 use crate::clock::Clock;
@@ -107,6 +107,28 @@ pub struct NodePlan {
     pub watcher: Option<Arc<dyn BlockWatcher>>,
 }
 
+/// The settings name a policy that nobody registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no policy named {name:?}")]
+pub struct UnknownPolicy {
+    /// What they name.
+    pub name: String,
+}
+
+impl UnknownPolicy {
+    /// A stable name for machines.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "unknown_policy"
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        "`ultrakv config check` lists the names that cache.policy may have"
+    }
+}
+
 /// One shard's part of the plan.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ShardPlan {
@@ -139,14 +161,22 @@ impl NodePlan {
     }
 
     /// The plan that the settings ask for, when nobody knows how large a block will be.
-    #[must_use]
-    pub fn from_settings(settings: &CacheSettings) -> Self {
+    ///
+    /// # Errors
+    /// As [`NodePlan::for_blocks`].
+    pub fn from_settings(settings: &CacheSettings) -> Result<Self, UnknownPolicy> {
         Self::for_blocks(settings, 0)
     }
 
     /// The plan that the settings ask for, for a model whose blocks have this many bytes.
-    #[must_use]
-    pub fn for_blocks(settings: &CacheSettings, block_bytes: u64) -> Self {
+    ///
+    /// # Errors
+    /// When no registered policy has the name that the settings say.
+    pub fn for_blocks(settings: &CacheSettings, block_bytes: u64) -> Result<Self, UnknownPolicy> {
+        let name = settings.policy_name();
+        let policy = PolicyKind::named(name).ok_or_else(|| UnknownPolicy {
+            name: name.to_owned(),
+        })?;
         let budget = Budget {
             tokens_max: settings.tokens_max,
             entry_bytes_max: settings.entry_bytes_max,
@@ -158,15 +188,11 @@ impl NodePlan {
             Devices::Count(count) => count,
             Devices::Auto => auto_shards(settings, block_bytes),
         };
-        let policy = match settings.strategy.policy() {
-            ultrakv_config::Policy::Lru => PolicyKind::LRU,
-            ultrakv_config::Policy::Lfu => PolicyKind::LFUDA,
-        };
-        Self {
+        Ok(Self {
             policy,
             lease_ms_max: settings.lease_ms_max,
             ..Self::host(budget, settings.page_bytes, shards)
-        }
+        })
     }
 
     /// The devices' weights, in order.
@@ -198,6 +224,10 @@ impl NodePlan {
                 config: ShardConfig {
                     page_bytes: self.page_bytes,
                     policy: self.policy,
+                    // A number of its own for each shard: the same draws everywhere would miss the same blocks.
+                    policy_setup: Setup {
+                        seed: u64::try_from(index).unwrap_or(0),
+                    },
                     lease_ms_max: self.lease_ms_max,
                     tells_changes: self.watcher.is_some(),
                     ..ShardConfig::new(budget)
@@ -273,7 +303,7 @@ mod tests {
                 block_tokens: 64,
                 ..CacheSettings::default()
             };
-            let plan = NodePlan::for_blocks(&settings, block_bytes);
+            let plan = NodePlan::for_blocks(&settings, block_bytes).unwrap();
             let shards = u32::try_from(plan.devices.len()).unwrap();
             assert_eq!(shards, expected.min(cores), "{settings:?} {block_bytes}");
         };
@@ -288,6 +318,38 @@ mod tests {
         check(8 << 30, None, 32 << 20, 4);
         check(1 << 30, None, 32 << 20, 1);
         check(u64::MAX, None, u64::MAX, 1);
+    }
+
+    #[test]
+    fn every_strategy_names_a_registered_policy_and_any_other_can_be_named() {
+        let policy = |settings: &CacheSettings| {
+            let plan = NodePlan::from_settings(settings);
+            plan.map(|plan| plan.shards()[0].config.policy)
+        };
+        for strategy in ultrakv_config::Strategy::ALL {
+            let settings = CacheSettings {
+                strategy,
+                ..CacheSettings::default()
+            };
+            let name = strategy.policy();
+            assert_eq!(
+                policy(&settings).unwrap().recipe().name,
+                name,
+                "{strategy:?}"
+            );
+        }
+        let named = |name: &str| CacheSettings {
+            policy: Some(name.to_owned()),
+            ..CacheSettings::default()
+        };
+        for kind in PolicyKind::all() {
+            assert_eq!(policy(&named(kind.recipe().name)), Ok(kind));
+        }
+        let unknown = policy(&named("oracle")).unwrap_err();
+        assert_eq!(
+            (unknown.code(), unknown.name.as_str()),
+            ("unknown_policy", "oracle")
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
         "kv_cache.cache_strategy",
         Kind::Choice(ours::STRATEGIES),
         "cache.strategy",
-        "What goes first when room is needed: cache.strategy.",
+        "Who goes first when room is needed, and how blocks are stored: cache.strategy.",
     ),
     Key {
         path: "kv_cache.cache_mode",

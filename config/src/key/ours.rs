@@ -119,7 +119,13 @@ pub(super) const KEYS: &[Key] = &[
         "cache.strategy",
         Kind::Choice(STRATEGIES),
         cache.strategy,
-        "What goes first when room is needed; lru and lfu exist, the other names run as lru and warn."
+        "Who goes first when room is needed, and how blocks are stored; see docs/policies.md. Re-encoding is not built yet and warns."
+    ),
+    setting!(
+        "cache.policy",
+        Kind::Name,
+        cache.policy,
+        "The order of eviction alone, by the name of any policy of the house, whatever cache.strategy says."
     ),
     bytes!(
         "cache.bytes_max",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Devices, KvDtype, Policy, Settings, Strategy};
+use crate::settings::{Devices, KvDtype, Settings, Strategy};
 use crate::source::FlagValue;
 use crate::{effective, to_yaml};
 
@@ -33,6 +33,7 @@ fn settled(
                 flag: "--set".to_owned(),
             })
             .collect(),
+        policies: Vec::new(),
     };
     load(&sources).map_err(|mut error| {
         let shown = folder.path().display().to_string();
@@ -89,7 +90,7 @@ fn documented_words_and_ours_mean_the_same() {
     assert_eq!(ours.cache.tokens_max, Some(4_096));
     assert_eq!(ours.cache.bytes_max, 200 << 20);
     assert_eq!(ours.cache.strategy, Strategy::Lfu);
-    assert_eq!(ours.cache.strategy.policy(), Policy::Lfu);
+    assert_eq!(ours.cache.policy_name(), "lfuda");
     assert_eq!(ours.model.kv_dtype, KvDtype::Bf16);
     assert!(
         (ours.cache.watermark_low - 0.4).abs() < 1e-9,
@@ -185,6 +186,33 @@ fn services_are_named_by_files_and_variables() {
 }
 
 #[test]
+fn a_service_has_a_strategy_of_its_own_which_is_shown_and_warned_about() {
+    let env = [("ULTRAKV_SERVICES__BUL__STRATEGY", "compressed")];
+    let loaded = settled("services: {export.ia: {strategy: adaptive}}", &env, &[]);
+    let loaded = loaded.expect("settles");
+    let strategy = |name: &str| loaded.settings.services[name].strategy;
+    assert_eq!(strategy("bul"), Some(Strategy::Compressed));
+    assert_eq!(strategy("export.ia"), Some(Strategy::Adaptive));
+    assert_eq!(strategy("default"), None);
+    let told: Vec<&str> = loaded
+        .warnings
+        .iter()
+        .map(|warning| warning.key.as_str())
+        .collect();
+    assert_eq!(told, ["ULTRAKV_SERVICES__BUL__STRATEGY"]);
+    let again = settled(&to_yaml(&loaded), &[], &[]).expect("what is shown loads");
+    assert_eq!(again.settings, loaded.settings);
+}
+
+#[test]
+fn paged_is_in_small_pages_unless_somebody_says_how_large() {
+    let page = |yaml: &str| meant(yaml).cache.page_bytes;
+    assert_eq!(page("cache: {strategy: adaptive}"), 64 << 10);
+    assert_eq!(page("cache: {strategy: paged}"), 16 << 10);
+    assert_eq!(page("cache: {strategy: paged, page_bytes: 4KiB}"), 4 << 10);
+}
+
+#[test]
 fn host_and_port_each_set_a_part_of_the_main_door() {
     let bind = |env: &[(&str, &str)]| settled("", env, &[]).expect("settles").settings.http.bind;
     assert_eq!(bind(&[("PORT", "0")]).to_string(), "127.0.0.1:0");
@@ -275,7 +303,7 @@ fn wrong_input_is_answered_with_its_place_and_advice() {
     );
     refused(
         "services: {bul: {group: x}}",
-        "error[config.unknown_key]: services.bul.group: is not a setting\n  --> kv.yaml:1:18\n  hint: a service has `share_group`",
+        "error[config.unknown_key]: services.bul.group: is not a setting\n  --> kv.yaml:1:18\n  hint: a service has `share_group` and `strategy`",
     );
 }
 
@@ -400,7 +428,7 @@ fn what_does_nothing_yet_is_a_warning_that_says_what_happens() {
         ("KV_CACHE_COMPRESSION", "true"),
         ("BACKUP_ENABLED", "false"),
     ];
-    let yaml = "kv_cache: {cache_strategy: adaptive, use_compression: false, tenant_isolation: false, max_tokens: 400}";
+    let yaml = "kv_cache: {cache_strategy: quantized, use_compression: false, tenant_isolation: false, max_tokens: 400}";
     let loaded = settled(yaml, &env, &[]).expect("settles");
     let told: Vec<(&str, &str)> = loaded
         .warnings
@@ -420,7 +448,7 @@ fn what_does_nothing_yet_is_a_warning_that_says_what_happens() {
     let all = format!("{:?}", loaded);
     assert!(!all.contains("hunter2"), "a secret is kept nowhere: {all}");
     assert!(
-        loaded.warnings[0].to_string().starts_with("warning[config.not_yet]: kv_cache.cache_strategy: `adaptive` does not choose among policies yet: leaf-aware LRU runs\n  --> "),
+        loaded.warnings[0].to_string().starts_with("warning[config.not_yet]: kv_cache.cache_strategy: `quantized` does not re-encode blocks yet: they are stored raw, in the order of `adaptive`\n  --> "),
         "{}",
         loaded.warnings[0]
     );

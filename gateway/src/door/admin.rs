@@ -94,8 +94,8 @@ struct StatusAnswer {
     /// The model that answers.
     model: ModelAnswer,
     /// How blocks are evicted.
-    #[schema(example = "lru")]
-    policy: &'static str,
+    #[schema(example = "adaptive")]
+    policy: String,
     /// Tokens in one block.
     block_tokens: u32,
     /// Used bytes.
@@ -236,7 +236,7 @@ async fn status(State(state): State<AppState>, _caller: Caller) -> Json<StatusAn
             context_tokens: model.context_tokens,
             reference: model.reference,
         },
-        policy: state.settings.cache.strategy.policy().name(),
+        policy: state.settings.cache.policy_name().to_owned(),
         block_tokens: state.settings.cache.block_tokens,
         used_bytes: figures.cache().usage.bytes,
         limit_bytes: figures.bytes_max,

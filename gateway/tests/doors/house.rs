@@ -31,6 +31,7 @@ pub(crate) fn settings() -> Settings {
     settings.cache.devices = ultrakv_config::Devices::Count(2);
     let group = |name: &str| ServiceSettings {
         share_group: Some(name.to_owned()),
+        ..ServiceSettings::default()
     };
     settings.services = BTreeMap::from([
         ("default".to_owned(), ServiceSettings::default()),
@@ -55,9 +56,8 @@ impl House {
         settings: Settings,
         warnings: Vec<Warning>,
     ) -> Result<Self, StartError> {
-        let node = Node::start(NodePlan::from_settings(&settings.cache))
-            .await
-            .expect("a node");
+        let plan = NodePlan::from_settings(&settings.cache).expect("a registered policy");
+        let node = Node::start(plan).await.expect("a node");
         let plan = ClusterPlan::from_settings(&settings, "test");
         let cluster = ClusterHandle::start(plan, &node)
             .await

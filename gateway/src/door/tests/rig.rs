@@ -41,9 +41,13 @@ pub(super) async fn serve(change: impl FnOnce(&mut Settings)) -> Served {
         ("right", Some("pair")),
     ] {
         let share_group = group.map(str::to_owned);
-        settings
-            .services
-            .insert(service.to_owned(), ServiceSettings { share_group });
+        settings.services.insert(
+            service.to_owned(),
+            ServiceSettings {
+                share_group,
+                ..ServiceSettings::default()
+            },
+        );
     }
     change(&mut settings);
     let options = EngineOptions {
@@ -56,9 +60,8 @@ pub(super) async fn serve(change: impl FnOnce(&mut Settings)) -> Served {
         ..ReferenceConfig::tiny(7)
     };
     let engine = Engine::load_reference(&reference, &options).expect("a tiny model");
-    let node = Node::start(NodePlan::from_settings(&settings.cache))
-        .await
-        .expect("a node");
+    let plan = NodePlan::from_settings(&settings.cache).expect("a registered policy");
+    let node = Node::start(plan).await.expect("a node");
     let plan = ClusterPlan::from_settings(&settings, "0.0.0-test");
     let cluster = ClusterHandle::start(plan, &node)
         .await
