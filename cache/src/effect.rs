@@ -37,6 +37,8 @@ pub struct Listed {
     pub run: Option<BlockKey>,
     /// The block before it, when that is here and linked.
     pub parent: Option<BlockKey>,
+    /// Blocks before it in its chain, as far as it was told.
+    pub depth: u16,
     /// The arena that it lies in.
     pub arena: ArenaId,
     /// Its pin.

@@ -72,6 +72,7 @@ impl Rig {
             let put = BlockPut {
                 address,
                 parent,
+                depth: 0,
                 header: BlockHeader::seal(LAYOUT, BLOCK_TOKENS, &address.key, &payload),
                 payload,
                 pin: Pin::None,

@@ -26,6 +26,9 @@ pub struct BlockPut {
     pub address: BlockAddress,
     /// The block before it in its chain; none for the first.
     pub parent: Option<BlockKey>,
+    /// Blocks before it in its chain, as far as its writer knows; 0 when it does not. Runs of a chain lie in different shards, so
+    /// the shard of a run's first block mostly lacks the parent that could tell.
+    pub depth: u32,
     /// What the payload is; made by [`BlockHeader::seal`].
     pub header: BlockHeader,
     /// Its bytes, as many as the header says.
@@ -100,9 +103,7 @@ impl CacheHandle {
             key: put.address.key,
             run: put.address.run,
             parent: put.parent,
-            // A writer tells no depth. Where its parent is here, the shard counts on from that; the head of a run whose parent
-            // is elsewhere is taken for the start of a chain.
-            depth: 0,
+            depth: put.depth,
             arena: domain.arena,
             header: put.header,
             retain: Retain {

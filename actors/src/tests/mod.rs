@@ -166,6 +166,7 @@ fn block(address: &BlockAddress, parent: Option<ultrakv_cache::BlockKey>) -> Blo
     BlockPut {
         address: *address,
         parent,
+        depth: 0,
         header: BlockHeader::seal(LAYOUT, BLOCK_TOKENS, &address.key, &payload),
         payload,
         pin: Pin::None,

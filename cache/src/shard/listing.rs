@@ -45,6 +45,7 @@ impl Shard {
             slot: record.slot,
             run: self.run_of(id),
             parent: parent.map(|parent| *self.forest.key(parent)),
+            depth: self.forest.depth(id),
             arena: self.regions[record.arena].id,
             pin: record.pin(),
             ttl_ms: self.ttl_ms(record.expires()),

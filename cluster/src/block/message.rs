@@ -16,7 +16,7 @@ const PLACE_BYTES: usize = 64;
 /// Bytes of a found block's description: state, header, time left.
 const FOUND_BYTES: usize = 1 + HEADER_BYTES + 8;
 /// Bytes of a brought block's description: key and run, whether there is a parent, it, header, pin, time left.
-const BROUGHT_BYTES: usize = PLACE_BYTES + 1 + 32 + HEADER_BYTES + 1 + 8;
+const BROUGHT_BYTES: usize = PLACE_BYTES + 1 + 32 + 4 + HEADER_BYTES + 1 + 8;
 
 /// Bytes that MessagePack keeps together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -265,6 +265,7 @@ pub(super) fn pack_brought<'a>(blocks: impl IntoIterator<Item = &'a BlockPut>) -
         bytes.push(u8::from(put.parent.is_some()));
         let parent = put.parent.unwrap_or(BlockKey::from_bytes([0; 32]));
         bytes.extend_from_slice(parent.as_bytes());
+        bytes.extend_from_slice(&put.depth.to_le_bytes());
         bytes.extend_from_slice(&put.header.encode());
         bytes.push(pin_number(put.pin));
         bytes.extend_from_slice(&put.ttl_ms.unwrap_or(u64::MAX).to_le_bytes());
@@ -290,11 +291,13 @@ pub(super) fn unpack_brought(
         let address = reader.address()?;
         let has_parent = reader.byte()?;
         let parent = reader.key()?;
+        let depth = reader.count()?;
         let header = reader.header()?;
         let pin = pin_of(reader.byte()?).ok_or(Unreadable)?;
         blocks.push(BlockPut {
             address,
             parent: (has_parent == 1).then_some(parent),
+            depth,
             header,
             payload: pieces.next(header.payload_bytes)?,
             pin,
@@ -368,6 +371,10 @@ impl Reader<'_> {
         self.take::<1>().map(|[byte]| byte)
     }
 
+    fn count(&mut self) -> Result<u32, Unreadable> {
+        self.take().map(u32::from_le_bytes)
+    }
+
     fn key(&mut self) -> Result<BlockKey, Unreadable> {
         self.take().map(BlockKey::from_bytes)
     }
@@ -410,6 +417,7 @@ mod tests {
         BlockPut {
             address,
             parent: parent.then(|| key(byte.wrapping_sub(1))),
+            depth: u32::from(byte) << 20,
             header: BlockHeader::seal(BlockLayout::OPAQUE, 3, &address.key, &payload),
             payload,
             pin: Pin::Soft,

@@ -503,6 +503,7 @@ impl Inner {
             Some(BlockPut {
                 address: copy.address,
                 parent: copy.listed.parent,
+                depth: copy.listed.depth.into(),
                 header: block.header,
                 payload: block.payload,
                 pin: copy.listed.pin,

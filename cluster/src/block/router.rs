@@ -199,7 +199,10 @@ impl BlockRouter {
         let listed = inner.listed(rest);
         if listed > 0 {
             let before = blocks.len().checked_sub(1).and_then(|last| chain.get(last));
-            let order = Order::ChainAfter(before.map(|before| before.key));
+            let order = Order::ChainAfter {
+                parent: before.map(|before| before.key),
+                depth: blocks.len(),
+            };
             let rest = rest.get(..listed).unwrap_or_default();
             let found = inner.get(domain, rest, order, deadline).await?;
             blocks.extend(found.into_iter().map_while(|block| block));
@@ -243,8 +246,11 @@ impl BlockRouter {
 enum Order {
     /// Nothing.
     Loose,
-    /// Each follows the one before it, and the first one this.
-    ChainAfter(Option<BlockKey>),
+    /// Each follows the one before it, and the first one this, which so many blocks of the chain lead to.
+    ChainAfter {
+        parent: Option<BlockKey>,
+        depth: usize,
+    },
 }
 
 impl Order {
@@ -252,8 +258,18 @@ impl Order {
     fn parent(self, addresses: &[BlockAddress], place: usize) -> Option<BlockKey> {
         match (self, place.checked_sub(1)) {
             (Self::Loose, _) => None,
-            (Self::ChainAfter(before), None) => before,
-            (Self::ChainAfter(_), Some(before)) => addresses.get(before).map(|before| before.key),
+            (Self::ChainAfter { parent, .. }, None) => parent,
+            (Self::ChainAfter { .. }, Some(before)) => {
+                addresses.get(before).map(|before| before.key)
+            }
+        }
+    }
+
+    /// Blocks before the one at a place of the request; 0 where nobody knows.
+    fn depth(self, place: usize) -> u32 {
+        match self {
+            Self::Loose => 0,
+            Self::ChainAfter { depth, .. } => u32::try_from(depth + place).unwrap_or(u32::MAX),
         }
     }
 }
@@ -339,8 +355,8 @@ impl Inner {
         let mut copies = Vec::new();
         for (place, block) in places.into_iter().zip(fetched) {
             if let (Some(block), Some(address)) = (&block, addresses.get(place)) {
-                let parent = order.parent(addresses, place);
-                self.note(domain, address, parent, block, &mut copies);
+                let before = (order.parent(addresses, place), order.depth(place));
+                self.note(domain, address, before, block, &mut copies);
             }
             if let Some(to) = blocks.get_mut(place) {
                 *to = block;
@@ -355,7 +371,7 @@ impl Inner {
         &self,
         domain: &Domain,
         address: &BlockAddress,
-        parent: Option<BlockKey>,
+        (parent, depth): (Option<BlockKey>, u32),
         block: &LeasedBlock,
         copies: &mut Vec<BlockPut>,
     ) {
@@ -365,6 +381,7 @@ impl Inner {
             copies.push(BlockPut {
                 address: *address,
                 parent,
+                depth,
                 header: block.header,
                 payload: block.payload.clone(),
                 pin: Pin::None,

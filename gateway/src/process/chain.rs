@@ -86,6 +86,7 @@ impl Chain {
         Some(NewBlock {
             address,
             parent,
+            depth: u32::try_from(block.index).unwrap_or(u32::MAX),
             header,
             payload: block.payload.into(),
         })

@@ -31,6 +31,7 @@ pub(crate) struct CachedBlock {
 pub(crate) struct NewBlock {
     pub(crate) address: BlockAddress,
     pub(crate) parent: Option<BlockKey>,
+    pub(crate) depth: u32,
     pub(crate) header: BlockHeader,
     pub(crate) payload: Bytes,
 }

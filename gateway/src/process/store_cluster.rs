@@ -45,12 +45,14 @@ impl Store for ClusterHandle {
             let NewBlock {
                 address,
                 parent,
+                depth,
                 header,
                 payload,
             } = block;
             let put = BlockPut {
                 address,
                 parent,
+                depth,
                 header,
                 payload,
                 pin: Pin::None,

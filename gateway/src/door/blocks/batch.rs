@@ -109,8 +109,9 @@ fn check_distinct(keys: &[String]) -> Result<(), Problem> {
 
 /// Stores blocks that come as frames.
 ///
-/// Each frame is `flags u16 · name u16 · parent u16 · 0 u16 · tokens u32 · 0 u32 · length u64 · checksum u64 · name · parent ·
+/// Each frame is `flags u16 · name u16 · parent u16 · 0 u16 · tokens u32 · depth u32 · length u64 · checksum u64 · name · parent ·
 /// payload`, numbers little-endian; flag 1 says that the checksum (XXH3-64 of the payload) counts, flag 2 that there is a parent.
+/// `depth` is how many blocks come before this one in its chain, 0 where that is not known.
 /// Blocks are stored in order, so a parent may come in the same body.
 #[utoipa::path(
     post,
@@ -168,6 +169,7 @@ async fn put_one(
     let offer = Offer {
         name: &offered.name,
         parent: offered.parent.as_deref(),
+        depth: offered.depth,
         tokens: offered.tokens,
         checksum: offered.checksum,
         payload: offered.payload,

@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! found (answer of get):   status u8 · 0 u8 · 0 u16 · tokens u32 · length u64 · checksum u64 · payload
-//! offered (body of put):   flags u16 · name u16 · parent u16 · 0 u16 · tokens u32 · 0 u32 · length u64 · checksum u64
+//! offered (body of put):   flags u16 · name u16 · parent u16 · 0 u16 · tokens u32 · depth u32 · length u64 · checksum u64
 //!                          · name · parent · payload
 //! ```
 //! `status` is 1 for a block that is here and 0 for a missing one, which has neither tokens nor bytes. Flag 1 says that the
-//! checksum counts, flag 2 that there is a parent. Checksums are XXH3-64 of the payload. This file knows bytes only.
+//! checksum counts, flag 2 that there is a parent; `depth` is 0 where it is not known. Checksums are XXH3-64 of the payload. This file knows bytes only.
 
 use bytes::{Buf, Bytes};
 use thiserror::Error;
@@ -32,6 +32,8 @@ pub(crate) struct Offered {
     pub(crate) name: Bytes,
     pub(crate) parent: Option<Bytes>,
     pub(crate) tokens: u32,
+    /// Blocks before it in its chain.
+    pub(crate) depth: u32,
     pub(crate) checksum: Option<u64>,
     pub(crate) payload: Bytes,
 }
@@ -81,13 +83,13 @@ fn decode_one(body: &mut Bytes, frame: usize) -> Result<Offered, FrameError> {
     let parent_bytes = body.get_u16_le();
     let zero = body.get_u16_le();
     let tokens = body.get_u32_le();
-    let more_zero = body.get_u32_le();
+    let depth = body.get_u32_le();
     let length = body.get_u64_le();
     let checksum = body.get_u64_le();
     let has = |flag: u16| flags & flag != 0;
     let unknown = flags & !(FLAG_CHECKSUM | FLAG_PARENT) != 0;
     let contradicts = !has(FLAG_PARENT) && parent_bytes != 0;
-    if unknown || contradicts || zero != 0 || more_zero != 0 {
+    if unknown || contradicts || zero != 0 {
         return Err(FrameError::Reserved { frame });
     }
     let mut take = |length: u64| match usize::try_from(length) {
@@ -101,6 +103,7 @@ fn decode_one(body: &mut Bytes, frame: usize) -> Result<Offered, FrameError> {
         name,
         parent: has(FLAG_PARENT).then_some(parent),
         tokens,
+        depth,
         checksum: has(FLAG_CHECKSUM).then_some(checksum),
         payload,
     })
@@ -142,7 +145,7 @@ mod tests {
         bytes.extend_from_slice(&short(parent.len()));
         bytes.extend_from_slice(&[0; 2]);
         bytes.extend_from_slice(&offered.tokens.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&offered.depth.to_le_bytes());
         bytes.extend_from_slice(
             &u64::try_from(offered.payload.len())
                 .expect("small")
@@ -162,12 +165,13 @@ mod tests {
 
     fn any_offered() -> impl Strategy<Value = Offered> {
         let names = (any_bytes(40), prop::option::of(any_bytes(40)));
-        let numbers = (any::<u32>(), any::<Option<u64>>());
+        let numbers = (any::<u32>(), any::<u32>(), any::<Option<u64>>());
         (names, numbers, any_bytes(200)).prop_map(
-            |((name, parent), (tokens, checksum), payload)| Offered {
+            |((name, parent), (tokens, depth, checksum), payload)| Offered {
                 name,
                 parent,
                 tokens,
+                depth,
                 checksum,
                 payload,
             },
@@ -203,6 +207,7 @@ mod tests {
             name: Bytes::from_static(b"a"),
             parent: None,
             tokens: 1,
+            depth: 0,
             checksum: None,
             payload: Bytes::from_static(b"x"),
         };

@@ -20,6 +20,7 @@ const TOKENS_MAX: u32 = 1 << 20;
 pub(super) struct Offer<'a> {
     pub(super) name: &'a [u8],
     pub(super) parent: Option<&'a [u8]>,
+    pub(super) depth: u32,
     pub(super) tokens: u32,
     pub(super) checksum: Option<u64>,
     pub(super) payload: Bytes,
@@ -58,6 +59,7 @@ impl Offer<'_> {
         Ok(BlockPut {
             address,
             parent: self.parent.map(|parent| name::key(domain, parent)),
+            depth: self.depth,
             header,
             payload: self.payload,
             pin: match self.pin {

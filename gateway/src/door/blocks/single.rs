@@ -31,6 +31,8 @@ pub(super) struct PutParams {
     tokens: Option<u32>,
     /// The name of the block before this one in its chain, so that chains are evicted from their ends.
     parent: Option<String>,
+    /// Blocks before this one in its chain: deeper ones cost more to compute again.
+    depth: Option<u32>,
     /// `soft`: among the last to be evicted.
     pin: Option<PinWish>,
     /// The block is dropped after this time.
@@ -159,6 +161,8 @@ fn answer_block(block: &LeasedBlock, range: Option<&str>) -> Result<Response, Pr
             description = "Tokens the block covers, counted against the token budget; the node's block size when absent."),
         ("parent" = Option<String>, Query,
             description = "The name of the block before this one in its chain, so that chains are evicted from their ends."),
+        ("depth" = Option<u32>, Query,
+            description = "Blocks before this one in its chain: deeper ones cost more to compute again. 0 when absent."),
         ("pin" = inline(Option<PinWish>), Query, description = "`soft`: among the last to be evicted."),
         ("ttl_ms" = Option<u64>, Query, description = "The block is dropped after this time."),
         ("ack" = inline(Option<AckWish>), Query, description = "When to answer: `one` (default) as soon as one node has the block, \
@@ -187,6 +191,7 @@ pub(super) async fn put_block(
     let offer = Offer {
         name: target.name.as_bytes(),
         parent: params.parent.as_deref().map(str::as_bytes),
+        depth: params.depth.unwrap_or(0),
         tokens: params.tokens.unwrap_or(state.settings.cache.block_tokens),
         checksum,
         payload: body.bytes.clone(),
