@@ -114,7 +114,8 @@ pub use key::{
 };
 pub use layout::{BlockKind, BlockLayout, Dtype, LAYOUT_VERSION};
 pub use policy::{
-    Explanation, Facts, Lfuda, Lru, Newcomer, Policy, PolicyKind, Rank, Recipe, Setup,
+    ClassFigures, Explanation, Facts, Figures, Lfuda, Lru, Newcomer, Policy, PolicyKind, Rank,
+    Recipe, Setup,
 };
-pub use shard::{BLOCKS_MAX, EntryTable, Shard, ShardConfig, ShardStats};
+pub use shard::{BLOCKS_MAX, EntryTable, Shard, ShardConfig, ShardStats, Standing};
 pub use time::Now;

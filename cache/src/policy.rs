@@ -48,7 +48,7 @@ mod sieve;
 
 pub use adaptive::Adaptive;
 pub use arc::Arc;
-pub use explain::Explanation;
+pub use explain::{ClassFigures, Explanation, Figures};
 pub use gdsf::Gdsf;
 pub use lfuda::Lfuda;
 pub use lirs::Lirs;
@@ -144,6 +144,18 @@ pub trait Policy: fmt::Debug + Send {
 
     /// Why the block stands where it stands.
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation;
+
+    /// The leaves that would go next if nothing changed, the first to go first, `many` at most, of the first
+    /// [`explain::LOOK_MAX`] blocks of the policy's order. Unlike [`Policy::victim`] it changes nothing: who looks must not
+    /// decide. What becomes a leaf only as others go is not among them. Nothing of a policy that does not tell.
+    fn outlook(&self, _forest: &Forest, _many: usize) -> Vec<BlockId> {
+        Vec::new()
+    }
+
+    /// How it is doing. Nothing of a policy that does not tell.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
 }
 
 /// A length as a count.

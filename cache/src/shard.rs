@@ -22,7 +22,7 @@ use crate::event::{Event, Pin, Term};
 use crate::forest::{BlockId, Forest};
 use crate::key::BlockKey;
 use crate::lease::{Holding, Leases};
-use crate::policy::{Explanation, Policy, PolicyKind, Rank, Setup};
+use crate::policy::{Policy, PolicyKind, Rank, Setup};
 use crate::record::BlockTable;
 use crate::region::Regions;
 use crate::reservation::Reservations;
@@ -32,10 +32,12 @@ mod entries;
 mod listing;
 mod lookup;
 mod room;
+mod standing;
 mod store;
 mod upkeep;
 
 pub use entries::EntryTable;
+pub use standing::Standing;
 
 /// Most blocks a shard ever holds: ghosts can double the vertices, and their numbers have 31 bits.
 pub const BLOCKS_MAX: u32 = 1 << 30;
@@ -262,12 +264,6 @@ impl Shard {
             }
         }
         self.settle(is_tick, effects);
-    }
-
-    /// Why a block stands where it stands in the order of eviction, if it is here.
-    pub fn explain(&self, key: &BlockKey) -> Option<Explanation> {
-        let id = self.find_live(key)?;
-        Some(self.policy.explain(&self.forest, id))
     }
 
     /// Counters and gauges.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
-    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PutError, RequestError, ShardReport,
-    Stored,
+    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PolicyReport, PutError, RequestError,
+    ShardReport, Stored,
 };
-use ultrakv_cache::{BlockAddress, Pin, PinOutcome};
+use ultrakv_cache::{BlockAddress, BlockKey, Pin, PinOutcome, Standing};
 
 use crate::NodeId;
 use crate::block::{Ack, BlockRouter, Exists};
@@ -293,6 +293,31 @@ impl ClusterHandle {
     /// When a shard did not answer.
     pub async fn stats(&self, deadline: Deadline) -> Result<Vec<ShardReport>, RequestError> {
         self.inner.directed.cache.stats(deadline).await
+    }
+
+    /// How a block of this node stands in the order of eviction, and which of its shards holds it. No use of the block, and
+    /// nobody else is asked: each node knows its own.
+    ///
+    /// # Errors
+    /// When a shard did not answer.
+    pub async fn explain(
+        &self,
+        key: BlockKey,
+        deadline: Deadline,
+    ) -> Result<Option<(usize, Standing)>, RequestError> {
+        self.inner.directed.cache.explain(key, deadline).await
+    }
+
+    /// What the policy of every shard of this node does, and which blocks of each would go next.
+    ///
+    /// # Errors
+    /// When a shard did not answer.
+    pub async fn policies(
+        &self,
+        next_max: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<PolicyReport>, RequestError> {
+        self.inner.directed.cache.policies(next_max, deadline).await
     }
 
     /// The supervision tree, parents before their children.

@@ -84,6 +84,7 @@ struct HttpDocument;
         (name = "health", description = "For probes: short, and without a token."),
         (name = "metrics", description = "Figures for Prometheus and for people."),
         (name = "node", description = "What the node is and what it is doing."),
+        (name = "policy", description = "Which blocks give way next, and why."),
         (name = "cluster", description = "Members and where the slots are; joining, draining, leaving, and the jobs that move slots."),
         (name = "documentation", description = "This document. `/docs` shows it as a page."),
     ),

@@ -2,6 +2,7 @@
 //! command that reads it.
 
 mod cluster;
+mod policy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub(crate) use cluster::{
     AdminArguments, ClusterCommand, JobArguments, JobOptions, NodeCommand, NodeDrainArguments,
     NodeJoinArguments, RebalanceArguments, Throttle,
 };
+pub(crate) use policy::{ExplainArguments, PolicyArguments};
 
 /// What the exit statuses mean; scripts depend on them.
 const EXIT_STATUS: &str = "\
@@ -41,6 +43,7 @@ Examples:
   ultrakv start --config kv.yaml --model ./llama serve a Hugging Face folder
   ultrakv config check --config kv.yaml          every problem, with file, line and advice
   ultrakv stats -o json                          the figures of a running node
+  ultrakv policy                                 which blocks would go next, and why
   ultrakv start --certs node-1 --data data --found    the first node of a cluster
   ultrakv cluster layout                         which member has which part of the slots"
 )]
@@ -73,6 +76,10 @@ pub(crate) enum Command {
     /// Let nodes join, drain, leave, or be forgotten.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Print each shard's policy and the blocks that would go next, and why.
+    Policy(PolicyArguments),
+    /// Print how one block or entry stands among those that may go, and why.
+    Explain(ExplainArguments),
 }
 
 /// Where settings come from, in rising order of precedence: files, files of variables, variables, flags.

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod health;
 mod node;
+mod policy;
 mod start;
 mod stats;
 
@@ -25,6 +26,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Certs(command) => certs::run(command),
         Command::Cluster(command) => block_on(cluster::run(command)),
         Command::Node(command) => block_on(node::run(command)),
+        Command::Policy(arguments) => block_on(policy::policy(arguments)),
+        Command::Explain(arguments) => block_on(policy::explain(arguments)),
     }
 }
 

@@ -324,6 +324,53 @@ fn operators_ask_the_cluster_and_are_told_what_one_node_cannot_do() {
     ask(&["cluster", "status"], 3, &["refused", "--admin"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_ask_which_blocks_go_next_and_why() {
+    let node = Node::start("", &[]).expect("a node");
+    let (status, _) = process(&node, &long_text("Who goes first?"), &[]).await;
+    assert_eq!(status, StatusCode::OK);
+    let admin = node.admin("");
+    let json = |words: &[&str]| -> Value {
+        let words = [words, &["-o", "json", "--admin", &admin]].concat();
+        let said = ultrakv(&words, &[], COMMAND_WITHIN).expect("it runs");
+        assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+        serde_json::from_str(&said.out).expect("one JSON object")
+    };
+    let policy = json(&["policy"]);
+    assert_eq!(policy["policy"], "adaptive");
+    let shards = policy["shards"].as_array().expect("shards");
+    let next = shards.iter().find_map(|shard| shard["next"].get(0));
+    let next = next.expect("a block that may go");
+    let key = next["key"].as_str().expect("its key");
+    let told = json(&["explain", key]);
+    assert_eq!(
+        (&told["key"], &told["can_go"]),
+        (&next["key"], &true.into())
+    );
+    assert_eq!(told["services"], json!(["default"]));
+
+    let ask = |words: &[&str], code: i32, told: &[&str]| {
+        says(&[words, &["--admin", &admin]].concat(), code, told);
+    };
+    ask(
+        &["policy", "--classes"],
+        0,
+        &["policy adaptive", "would go next", key, "ghosts", "turn 1"],
+    );
+    ask(
+        &["explain", key],
+        0,
+        &[key, "class", "score", "hits", "nothing holds it"],
+    );
+    ask(
+        &["explain", "nobody", "--kind", "block"],
+        1,
+        &["error[explain_missing]", "hint:"],
+    );
+    ask(&["policy", "--next", "257"], 2, &["257"]);
+    ask(&["explain", "a", "--kind", "thing"], 2, &["entry"]);
+}
+
 #[test]
 fn a_policy_that_nobody_registered_keeps_the_node_from_starting() {
     let start = |set: &str, told: &[&str]| {

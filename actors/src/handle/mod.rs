@@ -7,6 +7,7 @@
 mod blocks;
 mod gate;
 mod guests;
+mod policy;
 mod put;
 
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,7 @@ use metrics::{Histogram, histogram};
 use ultrakv_cache::{ArenaId, BlockAddress};
 
 pub(crate) use gate::{Gate, Permit};
+pub use policy::NEXT_MAX;
 pub use put::{BlockPut, PutError, Stored};
 
 use crate::RequestError;

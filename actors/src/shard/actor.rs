@@ -55,6 +55,10 @@ impl Actor for ShardActor {
             ShardMsg::Lease(_) | ShardMsg::List(_) | ShardMsg::Tell(_) => {
                 handle_list(state, message);
             }
+            ShardMsg::Explain(ask) => {
+                answer(state, ask, |state, key| state.shard.explain(&key));
+            }
+            ShardMsg::Policy(ask) => answer(state, ask, |state, next_max| state.policy(next_max)),
             ShardMsg::Reserve(ask) => answer(state, ask, reserve),
             ShardMsg::Commit {
                 reservation,

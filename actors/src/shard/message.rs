@@ -5,11 +5,11 @@
 
 use tokio::sync::oneshot;
 use ultrakv_cache::{
-    ArenaId, BlockKey, Listed, Pin, PinOutcome, PutRefusal, ReservationId, ReserveBlock,
+    ArenaId, BlockKey, Listed, Pin, PinOutcome, PutRefusal, ReservationId, ReserveBlock, Standing,
 };
 
 use super::lease::{LentBlock, Reservation};
-use super::report::ShardReport;
+use super::report::{PolicyReport, ShardReport};
 use crate::clock::Deadline;
 use crate::handle::Permit;
 use crate::{BootId, RequestError};
@@ -62,6 +62,10 @@ pub(crate) enum ShardMsg {
     Evict(Ask<Turn, Relief>),
     /// Report.
     Stats(Ask<(), ShardReport>),
+    /// How does a block stand, if it is here?
+    Explain(Ask<BlockKey, Option<Standing>>),
+    /// What does the policy do, and which blocks, so many at most, would go next?
+    Policy(Ask<usize, PolicyReport>),
     /// Panic, in the middle of handling a message.
     #[cfg(any(test, feature = "chaos"))]
     Panic,

@@ -24,4 +24,4 @@ pub(crate) use lease::{LentBlock, Reservation};
 pub use message::{ArenaPurge, BlockPage};
 pub(crate) use message::{Committed, Relief, Reserved, ShardMsg, Turn, Wanted};
 pub(crate) use port::ShardPort;
-pub use report::ShardReport;
+pub use report::{PolicyReport, ShardReport};

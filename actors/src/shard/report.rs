@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use ultrakv_cache::{Budget, ShardStats};
+use ultrakv_cache::{Budget, Figures, PolicyKind, ShardStats, Standing};
 
 use crate::BootId;
 
@@ -27,6 +27,19 @@ pub struct ShardReport {
     pub claimed_bytes: u64,
     /// Requests in flight.
     pub permits_used: usize,
+}
+
+/// What the policy of one shard does at one moment.
+#[derive(Clone, Debug)]
+pub struct PolicyReport {
+    /// Which shard, and its figures.
+    pub report: ShardReport,
+    /// Which policy runs on it.
+    pub policy: PolicyKind,
+    /// How the policy is doing.
+    pub figures: Figures,
+    /// Blocks that would go next if nothing changed, the first to go first.
+    pub next: Vec<Standing>,
 }
 
 impl Deref for ShardReport {

@@ -20,7 +20,7 @@ use super::lease::{LentBlock, Loan};
 use super::message::{BlockPage, ShardMsg};
 use super::meters::Meters;
 use super::port::{Life, ShardPort};
-use super::report::ShardReport;
+use super::report::{PolicyReport, ShardReport};
 use crate::BlockWatcher;
 use crate::device::{Claim, Pages, Region, TierError};
 use crate::eviction::EvictionPort;
@@ -304,6 +304,18 @@ impl ShardState {
                 .map(|region| region.claimed_bytes())
                 .sum(),
             permits_used: port.gate.used(),
+        }
+    }
+}
+
+impl ShardState {
+    /// What the policy does, and so many at most of the blocks that would go next.
+    pub(super) fn policy(&self, next_max: usize) -> PolicyReport {
+        PolicyReport {
+            report: self.report(),
+            policy: self.link.port.plan.config.policy,
+            figures: self.shard.policy_figures(),
+            next: self.shard.outlook(next_max),
         }
     }
 }

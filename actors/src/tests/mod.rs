@@ -5,6 +5,7 @@ mod budgets;
 mod chaos;
 mod guests;
 mod limits;
+mod policies;
 mod watcher;
 
 use std::time::Duration;

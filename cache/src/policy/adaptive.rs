@@ -24,7 +24,7 @@
 use std::fmt;
 
 use crate::forest::{BlockId, Forest};
-use crate::policy::adaptive::curve::Curves;
+use crate::policy::adaptive::curve::{ClassSeen, Curves};
 use crate::policy::adaptive::hints::Hints;
 use crate::policy::adaptive::leaves::Leaves;
 use crate::policy::adaptive::pool::{Candidate, Pool};
@@ -32,9 +32,12 @@ use crate::policy::adaptive::record::{
     CLASSES, EXPECTED, LAST, LEAF, Life, NOWHERE, POOLED, PRESENT, Record, SUSPENDED,
 };
 use crate::policy::chance::Chance;
+use crate::policy::explain::LOOK_MAX;
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::price::as_f32;
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, Setup, as_f64, count};
+use crate::policy::{
+    ClassFigures, Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, Setup, as_f64, count,
+};
 use crate::slab::Slab;
 use crate::time::Now;
 
@@ -74,6 +77,9 @@ const ESTIMATE_BLOCKS: u32 = 2_048;
 
 /// Lives that go on are counted from samples of this many at each estimate: of blocks, and of ghosts.
 const ALIVE_SAMPLE: u32 = 2_000;
+
+/// Classes that its figures show: what an operator reads.
+const CLASSES_SHOWN: usize = 32;
 
 /// What an observation still counts after an estimate.
 const FADE: f32 = 0.99;
@@ -457,7 +463,7 @@ impl Policy for Adaptive {
         let record = &self.records[id.0];
         let Record { life, value, .. } = *record;
         Explanation {
-            class: format!("class {} of {CLASSES}", life.class()),
+            class: record::words(life.class()),
             score: f64::from(self.score_of(id.0, record)),
             because: vec![
                 ("hits", f64::from(life.hits)),
@@ -472,6 +478,58 @@ impl Policy for Adaptive {
                 ("expected", f64::from(u8::from(record.has(EXPECTED)))),
             ],
             can_go: self.records[id.0].place != NOWHERE,
+        }
+    }
+
+    /// The lowest scores of the candidates that earlier draws left and of the first [`LOOK_MAX`] leaves: of those there are, not
+    /// of those that the next draw will find.
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let mut found = Vec::new();
+        for (list, leaves) in self.leaves.iter().enumerate() {
+            let drawn = self.pools[list].ids();
+            let leaves = (0..leaves.len()).map_while(|place| leaves.get(place));
+            let looked = leaves.take(LOOK_MAX).chain(drawn);
+            let newest = self.newest.map(|BlockId(id)| id);
+            let mut candidates: Vec<Candidate> = looked
+                .chain(newest)
+                .filter(|id| forest.is_leaf(BlockId(*id)))
+                .filter_map(|id| self.candidate(id, list))
+                .collect();
+            candidates.sort_by(Candidate::order);
+            candidates.dedup_by_key(|candidate| candidate.id);
+            found.extend(candidates.iter().map(|candidate| BlockId(candidate.id)));
+        }
+        found.truncate(many);
+        found
+    }
+
+    /// The classes of which most blocks are known, with what they are worth right after a use.
+    fn figures(&self) -> Figures {
+        let mut classes: Vec<(usize, ClassSeen)> = (0..CLASSES)
+            .filter_map(|class| Some((class, self.curves.seen(class)?)))
+            .collect();
+        classes.sort_by(|a, b| b.1.alive.total_cmp(&a.1.alive).then(a.0.cmp(&b.0)));
+        classes.truncate(CLASSES_SHOWN);
+        let shown = |(class, seen): (usize, ClassSeen)| ClassFigures {
+            name: record::words(class),
+            numbers: vec![
+                ("blocks and ghosts, estimated", f64::from(seen.alive)),
+                ("uses, faded", f64::from(seen.uses)),
+                ("uses to come a request after a use", f64::from(seen.index)),
+            ],
+        };
+        Figures {
+            numbers: vec![
+                ("blocks", f64::from(self.present)),
+                ("ghosts", as_f64(count(self.ghosts.len()))),
+                ("requests", f64::from(self.request)),
+                (
+                    "requests since the last estimate",
+                    f64::from(self.request.wrapping_sub(self.estimated)),
+                ),
+                ("hints", as_f64(count(self.hints.len()))),
+            ],
+            classes: classes.into_iter().map(shown).collect(),
         }
     }
 }

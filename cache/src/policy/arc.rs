@@ -7,7 +7,9 @@
 use crate::forest::{BlockId, Forest};
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::queues::{Queues, hash_of_newcomer};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64, count, path};
+use crate::policy::{
+    Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64, count, path,
+};
 
 pub(super) static RECIPE: Recipe = Recipe {
     name: "arc",
@@ -20,6 +22,7 @@ pub(super) static RECIPE: Recipe = Recipe {
 const ONCE: u8 = 0;
 /// Used again.
 const AGAIN: u8 = 1;
+const NAMES: &[&str] = &["once", "again"];
 
 /// See the module.
 #[derive(Debug)]
@@ -153,10 +156,34 @@ impl Policy for Arc {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        let mut explanation = self.queues.explain(forest, id, &["once", "again"]);
+        let mut explanation = self.queues.explain(forest, id, NAMES);
         explanation
             .because
             .push(("room meant for once", self.target));
         explanation
+    }
+
+    /// As for a newcomer that is no ghost.
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let once = as_f64(count(self.queues.len(ONCE)));
+        let is_once_over = once > self.target && once > 0.0 || self.queues.len(AGAIN) == 0;
+        let (first, second) = if is_once_over {
+            (ONCE, AGAIN)
+        } else {
+            (AGAIN, ONCE)
+        };
+        let order = self.queues.walk(first).chain(self.queues.walk(second));
+        self.queues.outlook(forest, order, many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![
+                ("room meant for once", self.target),
+                ("ghosts of once", as_f64(count(self.once_ghosts.len()))),
+                ("ghosts of again", as_f64(count(self.again_ghosts.len()))),
+            ],
+            classes: self.queues.figures(NAMES),
+        }
     }
 }

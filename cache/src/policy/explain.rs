@@ -2,6 +2,40 @@
 
 use std::fmt;
 
+use crate::forest::{BlockId, Forest};
+
+/// Blocks that a look ahead goes through at most, in the order in which they would go: 4 096 are some tens of microseconds of a
+/// shard's time, and more than an operator reads.
+pub const LOOK_MAX: usize = 4_096;
+
+/// How a policy is doing, in numbers and words of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Of the whole: clocks, ghosts, floors.
+    pub numbers: Vec<(&'static str, f64)>,
+    /// Of each group that it counts blocks to.
+    pub classes: Vec<ClassFigures>,
+}
+
+/// A group that a policy counts blocks to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClassFigures {
+    /// As explanations name it.
+    pub name: String,
+    /// What is known of it.
+    pub numbers: Vec<(&'static str, f64)>,
+}
+
+/// The leaves among the first [`LOOK_MAX`] blocks of an order, `many` at most.
+pub(crate) fn leaves(
+    forest: &Forest,
+    order: impl Iterator<Item = BlockId>,
+    many: usize,
+) -> Vec<BlockId> {
+    let looked = order.take(LOOK_MAX);
+    looked.filter(|id| forest.is_leaf(*id)).take(many).collect()
+}
+
 /// Why a block stands where it stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {

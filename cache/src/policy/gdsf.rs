@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use crate::forest::{BlockId, Forest};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe};
+use crate::policy::explain::leaves;
+use crate::policy::{Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -174,6 +175,18 @@ impl Policy for Gdsf {
                 ("floor now", self.floor),
             ],
             can_go: !record.is_suspended && forest.is_leaf(id),
+        }
+    }
+
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let order = self.normal.iter().chain(&self.last);
+        leaves(forest, order.map(|(_, _, id)| BlockId(*id)), many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("floor", self.floor)],
+            ..Figures::default()
         }
     }
 }

@@ -21,8 +21,9 @@
 use std::collections::BTreeMap;
 
 use crate::forest::{BlockId, Forest};
-use crate::policy::links::{Linked, Links, List};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64};
+use crate::policy::explain::leaves;
+use crate::policy::links::{Linked, Links, List, walk};
+use crate::policy::{Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64, count};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -217,6 +218,24 @@ impl Policy for Lfuda {
                 ("age at the last", as_f64(record.age())),
             ],
             can_go: forest.is_leaf(id) && !record.has(SUSPENDED),
+        }
+    }
+
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let lists = self.by_merit.iter().flat_map(BTreeMap::values);
+        let order =
+            lists.flat_map(|list| walk(list.coldest, move |id| self.records[id].links.hotter));
+        leaves(forest, order, many)
+    }
+
+    fn figures(&self) -> Figures {
+        let merits = self.by_merit.iter().map(BTreeMap::len).sum();
+        Figures {
+            numbers: vec![
+                ("age", as_f64(self.age)),
+                ("different merits", as_f64(count(merits))),
+            ],
+            ..Figures::default()
         }
     }
 }

@@ -43,6 +43,16 @@ impl Default for List {
     }
 }
 
+/// The blocks of a list from one on, towards its hot end.
+pub(crate) fn walk(
+    start: u32,
+    hotter: impl Fn(u32) -> u32,
+) -> impl Iterator<Item = crate::forest::BlockId> {
+    let listed = |id: u32| (id != END).then_some(id);
+    let ids = std::iter::successors(listed(start), move |id| listed(hotter(*id)));
+    ids.map(crate::forest::BlockId)
+}
+
 impl List {
     pub(crate) const fn is_empty(&self) -> bool {
         self.coldest == END

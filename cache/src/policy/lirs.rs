@@ -9,7 +9,9 @@
 use crate::forest::{BlockId, Forest};
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::queues::{Queues, share};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64, path};
+use crate::policy::{
+    Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64, count, path,
+};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -23,6 +25,7 @@ pub(super) static RECIPE: Recipe = Recipe {
 const LOW: u8 = 0;
 /// High: the first to go.
 const HIGH: u8 = 1;
+const NAMES: &[&str] = &["low", "high"];
 
 /// Share of the room for blocks of high inter-reference recency.
 const HIGH_SHARE: f64 = 0.01;
@@ -149,11 +152,24 @@ impl Policy for Lirs {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        let mut explanation = self.queues.explain(forest, id, &["low", "high"]);
+        let mut explanation = self.queues.explain(forest, id, NAMES);
         let since = as_f64(self.clock - self.used[id.0]);
         explanation
             .because
             .push(("uses of others since its own", since));
         explanation
+    }
+
+    /// Blocks of low recency that are too many by now stand behind the high ones, in their order, as they would be put there.
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let order = self.queues.walk(HIGH).chain(self.queues.walk(LOW));
+        self.queues.outlook(forest, order, many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("ghosts", as_f64(count(self.ghosts.len())))],
+            classes: self.queues.figures(NAMES),
+        }
     }
 }

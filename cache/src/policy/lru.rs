@@ -11,8 +11,9 @@
 //! there no such place, and then a bounded search finds one; see [`PLACE_STEPS_MAX`].
 
 use crate::forest::{BlockId, Forest};
-use crate::policy::links::{END, Linked, Links, List};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, as_f64};
+use crate::policy::explain::leaves;
+use crate::policy::links::{END, Linked, Links, List, walk};
+use crate::policy::{Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -283,6 +284,18 @@ impl Policy for Lru {
                 as_f64(self.clock - 1 - record.used()),
             )],
             can_go: forest.is_leaf(id) && record.place() != Place::Suspended,
+        }
+    }
+
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let of = |list: &List| walk(list.coldest, move |id| self.records[id].links.hotter);
+        leaves(forest, of(&self.normal).chain(of(&self.last)), many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("uses so far", as_f64(self.clock - 1))],
+            ..Figures::default()
         }
     }
 }

@@ -7,7 +7,9 @@
 use crate::forest::{BlockId, Forest};
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::queues::Queues;
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, path};
+use crate::policy::{
+    Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64, count, path,
+};
 use crate::slab::Slab;
 
 pub(super) static RECIPE: Recipe = Recipe {
@@ -18,6 +20,9 @@ pub(super) static RECIPE: Recipe = Recipe {
 };
 
 const QUEUES: u8 = 8;
+const NAMES: &[&str] = &[
+    "queue 0", "queue 1", "queue 2", "queue 3", "queue 4", "queue 5", "queue 6", "queue 7",
+];
 
 /// Uses of anything during which a block may stay in its queue without one of its own.
 const LIFETIME: u64 = 10_000;
@@ -132,13 +137,22 @@ impl Policy for Mq {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        let names = [
-            "queue 0", "queue 1", "queue 2", "queue 3", "queue 4", "queue 5", "queue 6", "queue 7",
-        ];
-        let mut explanation = self.queues.explain(forest, id, &names);
+        let mut explanation = self.queues.explain(forest, id, NAMES);
         explanation
             .because
             .push(("uses", f64::from(self.lives[id.0].uses)));
         explanation
+    }
+
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let order = (0..QUEUES).flat_map(|queue| self.queues.walk(queue));
+        self.queues.outlook(forest, order, many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("ghosts", as_f64(count(self.ghosts.len())))],
+            classes: self.queues.figures(NAMES),
+        }
     }
 }

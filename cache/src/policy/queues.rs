@@ -3,8 +3,9 @@
 //! It must never know what a list means to its policy.
 
 use crate::forest::{BlockId, Forest};
-use crate::policy::links::{END, Linked, Links, List};
-use crate::policy::{Explanation, Newcomer, Rank, as_f64};
+use crate::policy::explain::LOOK_MAX;
+use crate::policy::links::{END, Linked, Links, List, walk};
+use crate::policy::{ClassFigures, Explanation, Newcomer, Rank, as_f64, count};
 use crate::slab::Slab;
 
 /// How far from the cold end the place of a block is searched that comes back into a list; beyond it the place is
@@ -204,6 +205,43 @@ impl Queues {
             ],
             can_go: self.can_go(forest, id),
         }
+    }
+
+    /// The listed blocks of a queue, coldest first, whether they may go or not.
+    pub(crate) fn walk(&self, queue: u8) -> impl Iterator<Item = BlockId> {
+        self.walk_list(usize::from(queue))
+    }
+
+    /// The listed soft pins, coldest first.
+    pub(crate) fn walk_last(&self) -> impl Iterator<Item = BlockId> {
+        self.walk_list(self.lens.len())
+    }
+
+    fn walk_list(&self, list: usize) -> impl Iterator<Item = BlockId> {
+        walk(self.lists[list].coldest, move |id| {
+            self.nodes[id].links.hotter
+        })
+    }
+
+    /// Those of an order that may go, then the soft pins that may, `many` at most.
+    pub(crate) fn outlook(
+        &self,
+        forest: &Forest,
+        order: impl Iterator<Item = BlockId>,
+        many: usize,
+    ) -> Vec<BlockId> {
+        let looked = order.chain(self.walk_last()).take(LOOK_MAX);
+        let able = looked.filter(|id| self.can_go(forest, *id));
+        able.take(many).collect()
+    }
+
+    /// How many blocks each queue has.
+    pub(crate) fn figures(&self, queues: &[&str]) -> Vec<ClassFigures> {
+        let of = |(name, len): (&&str, &usize)| ClassFigures {
+            name: (*name).to_owned(),
+            numbers: vec![("blocks", as_f64(count(*len)))],
+        };
+        queues.iter().zip(&self.lens).map(of).collect()
     }
 
     fn coldest_of(&mut self, forest: &Forest, list: usize) -> Option<BlockId> {

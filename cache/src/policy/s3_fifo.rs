@@ -5,9 +5,12 @@
 //! of the room on probation, two uses there to get into the main queue, ghosts for nine tenths of the room.
 
 use crate::forest::{BlockId, Forest};
+use crate::policy::explain::LOOK_MAX;
 use crate::policy::ghosts::{Ghosts, hash_of};
 use crate::policy::queues::{Queues, share};
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, path};
+use crate::policy::{
+    Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, as_f64, count, path,
+};
 
 pub(super) static RECIPE: Recipe = Recipe {
     name: "s3-fifo",
@@ -18,6 +21,7 @@ pub(super) static RECIPE: Recipe = Recipe {
 
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
+const NAMES: &[&str] = &["small", "main"];
 
 /// Share of the room that is on probation.
 const SMALL_SHARE: f64 = 0.1;
@@ -49,6 +53,12 @@ impl S3Fifo {
             queues: Queues::new(2),
             ghosts: Ghosts::new(),
         }
+    }
+
+    /// Whether the main queue gives way.
+    fn is_mains_turn(&self) -> bool {
+        let room = self.queues.total();
+        self.queues.len(MAIN) > room - share(room, SMALL_SHARE) || self.queues.len(SMALL) == 0
     }
 
     /// The oldest on probation that has not proven itself; those that have move on.
@@ -112,10 +122,11 @@ impl Policy for S3Fifo {
     }
 
     fn victim(&mut self, forest: &Forest, _newcomer: Option<&Newcomer<'_>>) -> Option<BlockId> {
-        let room = self.queues.total();
-        let is_main_full = self.queues.len(MAIN) > room - share(room, SMALL_SHARE);
-        if is_main_full || self.queues.len(SMALL) == 0 {
-            self.of_main(forest).or_else(|| self.of_small(forest))
+        if self.is_mains_turn() {
+            // What is on probation and proven moves on to the main queue, from where it may go.
+            self.of_main(forest)
+                .or_else(|| self.of_small(forest))
+                .or_else(|| self.of_main(forest))
         } else {
             self.of_small(forest).or_else(|| self.of_main(forest))
         }
@@ -123,6 +134,31 @@ impl Policy for S3Fifo {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        self.queues.explain(forest, id, &["small", "main"])
+        self.queues.explain(forest, id, NAMES)
+    }
+
+    /// Those on probation as they came, those that have proven themselves behind the main queue's; of that, fewer rounds first.
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let small = self.queues.walk(SMALL).take(LOOK_MAX);
+        let (unproven, proven): (Vec<BlockId>, Vec<BlockId>) =
+            small.partition(|id| self.queues.mark(*id) < PROVEN);
+        let mut main: Vec<BlockId> = self.queues.walk(MAIN).take(LOOK_MAX).collect();
+        main.sort_by_key(|id| self.queues.mark(*id).min(ROUNDS_MAX));
+        let order = if self.is_mains_turn() {
+            [main, unproven, proven]
+        } else {
+            let rounds = main.partition_point(|id| self.queues.mark(*id) == 0);
+            let later = main.split_off(rounds);
+            [unproven, main, proven.into_iter().chain(later).collect()]
+        };
+        self.queues
+            .outlook(forest, order.into_iter().flatten(), many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("ghosts", as_f64(count(self.ghosts.len())))],
+            classes: self.queues.figures(NAMES),
+        }
     }
 }

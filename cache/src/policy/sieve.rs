@@ -5,8 +5,9 @@
 //! it does worse than LRU; it is here for comparison.
 
 use crate::forest::{BlockId, Forest};
+use crate::policy::explain::LOOK_MAX;
 use crate::policy::queues::Queues;
-use crate::policy::{Explanation, Facts, Newcomer, Policy, Rank, Recipe, path};
+use crate::policy::{Explanation, Facts, Figures, Newcomer, Policy, Rank, Recipe, path};
 
 pub(super) static RECIPE: Recipe = Recipe {
     name: "sieve",
@@ -16,6 +17,7 @@ pub(super) static RECIPE: Recipe = Recipe {
 };
 
 const QUEUE: u8 = 0;
+const NAMES: &[&str] = &["queue"];
 
 /// See the module.
 #[derive(Debug)]
@@ -50,6 +52,11 @@ impl Sieve {
         self.advance_from(id);
         self.queues.set_aside(id);
     }
+}
+
+/// The blocks from one on, towards the hot end.
+fn walk_from(queues: &Queues, start: Option<BlockId>) -> impl Iterator<Item = BlockId> {
+    std::iter::successors(start, |id| queues.hotter(*id))
 }
 
 impl Policy for Sieve {
@@ -99,6 +106,27 @@ impl Policy for Sieve {
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
-        self.queues.explain(forest, id, &["queue"])
+        self.queues.explain(forest, id, NAMES)
+    }
+
+    /// From the hand on and once around: what was not used since, then what was.
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let from_hand = walk_from(&self.queues, self.hand);
+        let before_hand = self.queues.walk(QUEUE);
+        let around: Vec<BlockId> = from_hand
+            .chain(before_hand.take_while(|id| Some(*id) != self.hand))
+            .take(LOOK_MAX)
+            .collect();
+        let (used, unused): (Vec<BlockId>, Vec<BlockId>) =
+            around.into_iter().partition(|id| self.queues.mark(*id) > 0);
+        self.queues
+            .outlook(forest, unused.into_iter().chain(used), many)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            classes: self.queues.figures(NAMES),
+            ..Figures::default()
+        }
     }
 }

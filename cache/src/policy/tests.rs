@@ -8,6 +8,8 @@ use super::*;
 use crate::forest::Inserted;
 use crate::key::BlockKey;
 
+mod looks;
+
 const FACTS: Facts = Facts {
     bytes: 1,
     depth: 0,

@@ -15,6 +15,7 @@ mod entries;
 mod limits;
 mod order;
 mod random;
+mod standing;
 
 pub(super) const PAGE_BYTES: u32 = 256;
 

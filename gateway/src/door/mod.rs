@@ -12,6 +12,7 @@ pub(crate) mod fields;
 mod name;
 pub mod openai;
 pub(crate) mod operate;
+pub(crate) mod policy;
 pub mod process;
 pub(crate) mod request_head;
 pub(crate) mod self_test;
@@ -35,6 +36,9 @@ pub(crate) fn routes(door: Door) -> OpenApiRouter<AppState> {
             .merge(cache_admin::router())
             .merge(blocks::router())
             .merge(entries::router()),
-        Door::Admin => described.merge(admin::router()).merge(operate::router()),
+        Door::Admin => described
+            .merge(admin::router())
+            .merge(policy::router())
+            .merge(operate::router()),
     }
 }

@@ -5,6 +5,7 @@
 //! - [`cache`]: figures, health, clearing, the self-test;
 //! - [`admin`]: the admin door;
 //! - [`operate`]: the cluster's routes at the admin door;
+//! - [`policy`]: which blocks go next, and why;
 //! - [`opening`]: what keeps the doors shut, and how they close.
 
 #![expect(
@@ -20,4 +21,5 @@ mod cache;
 mod house;
 mod opening;
 mod operate;
+mod policy;
 mod routes;

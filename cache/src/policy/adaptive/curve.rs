@@ -51,6 +51,17 @@ impl Seen {
     };
 }
 
+/// What is known of one class.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassSeen {
+    /// Uses of its blocks, older ones counting less.
+    pub(super) uses: f32,
+    /// Blocks and ghosts in it as of the last rebuild, estimated from a sample.
+    pub(super) alive: f32,
+    /// Uses to come for each block and request, right after a use.
+    pub(super) index: f32,
+}
+
 /// What was seen, and the indices made of it.
 pub(super) struct Curves {
     seen: Vec<Seen>,
@@ -105,6 +116,16 @@ impl Curves {
         let next = index[(bin + 1).min(BINS - 1)];
         let into = (as_f32(u64::from(age) + 1) - self.starts[bin]) / self.widths[bin];
         index[bin] + (next - index[bin]) * into.min(1.0)
+    }
+
+    /// What is known of a class, if anything was seen of it.
+    pub(super) fn seen(&self, class: usize) -> Option<ClassSeen> {
+        let sum = |counts: &Counts| counts.iter().sum::<f32>() / self.weight;
+        self.is_seen[class].then(|| ClassSeen {
+            uses: sum(&self.seen[class].used),
+            alive: sum(&self.alive[class]),
+            index: self.index(class, 0),
+        })
     }
 
     /// What was seen so far counts this much less from now on.

@@ -49,6 +49,11 @@ pub(super) struct Hints {
 }
 
 impl Hints {
+    /// Hints that hold.
+    pub(super) fn len(&self) -> usize {
+        self.hints.len()
+    }
+
     /// A request begins.
     pub(super) fn begin(&mut self, now: Now) {
         if let Some(latest) = self.latest.replace(now) {

@@ -21,6 +21,13 @@ impl Candidate {
     pub(super) fn goes_before(&self, other: &Self) -> bool {
         self.score < other.score || self.score <= other.score && self.depth > other.depth
     }
+
+    /// The same as an order: the first to go first; of equal ones the lower number.
+    pub(super) fn order(&self, other: &Self) -> std::cmp::Ordering {
+        let by_score = self.score.total_cmp(&other.score);
+        let by_depth = other.depth.cmp(&self.depth);
+        by_score.then(by_depth).then(self.id.cmp(&other.id))
+    }
 }
 
 /// The candidates of one list of leaves.
@@ -34,6 +41,10 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.candidates.iter().map(|candidate| candidate.id)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.candidates.is_empty()
     }

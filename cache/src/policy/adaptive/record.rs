@@ -56,6 +56,23 @@ impl Life {
     }
 }
 
+/// A class in words.
+pub(super) fn words(class: usize) -> String {
+    const HITS_WORDS: [&str; HITS] = ["0", "1", "2", "3 to 5", "6 to 15", "16 or more"];
+    const CHILDREN_WORDS: [&str; CHILDREN] = ["0", "1", "2 or more"];
+    const DEPTHS_WORDS: [&str; DEPTHS] = ["0", "1 to 3", "4 to 15", "16 to 47", "48 or more"];
+    const TURNS_WORDS: [&str; TURNS] = ["1", "2", "3 or 4", "5 or later"];
+    let word =
+        |words: &[&'static str], at: usize| words.get(at % words.len()).copied().unwrap_or("any");
+    format!(
+        "hits {}, children {}, depth {}, turn {}",
+        word(&HITS_WORDS, class / (CHILDREN * DEPTHS * TURNS)),
+        word(&CHILDREN_WORDS, class / (DEPTHS * TURNS)),
+        word(&DEPTHS_WORDS, class / TURNS),
+        word(&TURNS_WORDS, class),
+    )
+}
+
 /// The coarser class that a class belongs to.
 pub(super) const fn family(class: usize) -> usize {
     class / (DEPTHS * TURNS)
@@ -113,5 +130,34 @@ impl Record {
             state if state == PRESENT | LEAF | LAST => Some(1),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_told_in_the_words_of_the_lives_in_it() {
+        let life = |hits, children, depth, turn| Life {
+            hits,
+            children,
+            depth,
+            turn,
+            ..Life::default()
+        };
+        let told = |life: Life| words(life.class());
+        assert_eq!(
+            told(life(0, 0, 0, 1)),
+            "hits 0, children 0, depth 0, turn 1"
+        );
+        assert_eq!(
+            told(life(4, 2, 20, 4)),
+            "hits 3 to 5, children 2 or more, depth 16 to 47, turn 3 or 4"
+        );
+        assert_eq!(
+            told(life(200, 1, 60_000, 9)),
+            "hits 16 or more, children 1, depth 48 or more, turn 5 or later"
+        );
     }
 }
