@@ -1,6 +1,7 @@
 //! Responsible for one forest and one policy under a capacity, driven as a shard drives them. It must never know what comes
 //! next.
 
+use clap::ValueEnum;
 use ultrakv_cache::policy::{price, victim_sparing};
 use ultrakv_cache::{
     BlockId, Facts, Forest, Inserted, Newcomer, Now, Policy, PolicyKind, Rank, Setup,
@@ -9,7 +10,7 @@ use ultrakv_cache::{
 use crate::trace::{Request, Trace};
 
 /// What a block is taken to cost and to weigh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Cost {
     /// Every block the same: what counts is how many are hit.
     #[default]

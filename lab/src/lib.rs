@@ -12,11 +12,15 @@
 //! | [`cache`] | one forest and one policy under a capacity, fed request by request |
 //! | [`optimum`] | what a policy that knows the future keeps |
 //! | [`replay`] | every policy at every capacity, and what that saved |
+//! | [`command`] | the command line's part: a trace replayed, a trace made |
+//! | [`form`] | table or JSON |
 //! | [`report`] | the figures as a table, as JSON and as a picture |
 //! | [`codecs`] | keys and values made from a seed or read from files, and every rung on them: error, ratio, speed |
 
 pub mod cache;
 pub mod codecs;
+pub mod command;
+pub mod form;
 pub mod generate;
 pub mod optimum;
 pub mod replay;

@@ -1,6 +1,9 @@
 //! Responsible for every policy at every capacity on one trace. It must never know how figures are shown.
 
+use std::str::FromStr;
+
 use serde::Serialize;
+use thiserror::Error;
 use ultrakv_cache::{PolicyKind, Setup};
 
 use crate::cache::{Cache, Cost, Saved};
@@ -12,13 +15,66 @@ use crate::trace::Trace;
 pub struct Plan {
     /// Policies.
     pub kinds: Vec<PolicyKind>,
-    /// Capacities as shares of the trace's different blocks.
-    pub shares: Vec<f64>,
+    /// Room for blocks.
+    pub capacities: Vec<Capacity>,
     /// What blocks are taken to cost.
     pub cost: Cost,
     /// What policies are made with.
     pub setup: Setup,
 }
+
+/// Room for blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Capacity {
+    /// A share of the trace's different blocks.
+    Share(f64),
+    /// So many blocks.
+    Blocks(usize),
+}
+
+impl Capacity {
+    /// Blocks of room on a trace.
+    fn blocks(self, trace: &Trace) -> usize {
+        match self {
+            Self::Share(share) => trace.capacity(share),
+            Self::Blocks(blocks) => blocks,
+        }
+    }
+
+    /// Share of a trace's different blocks.
+    fn share(self, trace: &Trace) -> f64 {
+        match self {
+            Self::Share(share) => share,
+            Self::Blocks(blocks) => ratio(blocks, trace.unique_blocks()),
+        }
+    }
+}
+
+impl FromStr for Capacity {
+    type Err = BadCapacity;
+
+    fn from_str(text: &str) -> Result<Self, BadCapacity> {
+        let text = text.trim();
+        let capacity = match text.strip_suffix('%') {
+            Some(percent) => percent.trim().parse().ok().and_then(|percent: f64| {
+                let is_share = percent > 0.0 && percent <= 100.0;
+                is_share.then_some(Self::Share(percent / 100.0))
+            }),
+            None => {
+                let blocks = text.parse::<usize>().ok().filter(|blocks| *blocks > 0);
+                blocks.map(Self::Blocks)
+            }
+        };
+        capacity.ok_or(BadCapacity)
+    }
+}
+
+/// A text is no capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "write percent of the different blocks above 0 to 100, such as 2.5%, or a number of blocks, such as 1000"
+)]
+pub struct BadCapacity;
 
 /// One policy at one capacity.
 #[derive(Clone, Debug, Serialize)]
@@ -71,12 +127,12 @@ impl Table {
 /// Replays a trace; `progress` is told of the touches done so far, of how many.
 pub fn replay(trace: &Trace, plan: &Plan, mut progress: impl FnMut(u64, u64)) -> Table {
     let touches = count(trace.touches());
-    let total = touches * count(plan.shares.len()) * (count(plan.kinds.len()) + 1);
+    let total = touches * count(plan.capacities.len()) * (count(plan.kinds.len()) + 1);
     let mut done = 0;
     let mut cells = Vec::new();
     for kind in &plan.kinds {
-        for share in &plan.shares {
-            let capacity = trace.capacity(*share);
+        for room in &plan.capacities {
+            let capacity = room.blocks(trace);
             let mut cache = Cache::new(*kind, &plan.setup, capacity, plan.cost);
             for (number, request) in trace.requests.iter().enumerate() {
                 cache.serve(trace, request);
@@ -85,11 +141,12 @@ pub fn replay(trace: &Trace, plan: &Plan, mut progress: impl FnMut(u64, u64)) ->
                 }
             }
             done += touches;
-            cells.push(cell(kind.recipe().name, *share, capacity, cache.saved()));
+            let share = room.share(trace);
+            cells.push(cell(kind.recipe().name, share, capacity, cache.saved()));
         }
     }
-    for share in &plan.shares {
-        let capacity = trace.capacity(*share);
+    for room in &plan.capacities {
+        let capacity = room.blocks(trace);
         let hits = optimum::hits(trace, capacity);
         done += touches;
         progress(done, total);
@@ -98,7 +155,7 @@ pub fn replay(trace: &Trace, plan: &Plan, mut progress: impl FnMut(u64, u64)) ->
             blocks: touches,
             ..Saved::default()
         };
-        let optimum = cell("opt", *share, capacity, &saved);
+        let optimum = cell("opt", room.share(trace), capacity, &saved);
         cells.push(Cell {
             cost_ratio: None,
             ..optimum

@@ -33,7 +33,7 @@ impl ReportError {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Picture { .. } => "ask for at least one capacity and one policy",
+            Self::Picture { .. } => "ask for at least two capacities and one policy",
             Self::Json(_) => "this is a defect of ours: report it with the trace",
         }
     }
@@ -205,13 +205,13 @@ mod tests {
     use super::*;
     use crate::cache::Cost;
     use crate::generate::{Mix, generate};
-    use crate::replay::{Plan, replay};
+    use crate::replay::{Capacity, Plan, replay};
 
     #[test]
     fn every_policy_and_the_optimum_are_in_all_three_forms() {
         let plan = Plan {
             kinds: ultrakv_cache::PolicyKind::all().collect(),
-            shares: vec![0.05, 0.2],
+            capacities: vec![Capacity::Share(0.05), Capacity::Share(0.2)],
             cost: Cost::Flops,
             setup: ultrakv_cache::Setup::default(),
         };
@@ -226,11 +226,8 @@ mod tests {
         for kind in &plan.kinds {
             let name = kind.recipe().name;
             assert!(forms.iter().all(|form| form.contains(name)), "{name}");
-            for share in &plan.shares {
-                let (own, most) = (
-                    table.hit_ratio(name, *share),
-                    table.hit_ratio("opt", *share),
-                );
+            for share in [0.05, 0.2] {
+                let (own, most) = (table.hit_ratio(name, share), table.hit_ratio("opt", share));
                 assert!(
                     own <= most && own > Some(0.0),
                     "{name}: {own:?} of {most:?}"
@@ -243,7 +240,7 @@ mod tests {
     fn one_capacity_makes_no_curve() {
         let plan = Plan {
             kinds: vec![ultrakv_cache::PolicyKind::LRU],
-            shares: vec![0.1],
+            capacities: vec![Capacity::Share(0.1)],
             cost: Cost::Blocks,
             setup: ultrakv_cache::Setup::default(),
         };

@@ -3,7 +3,7 @@
 mod read;
 mod write;
 
-pub use read::{Format, TraceError, read};
+pub use read::{Format, OURS_BEGINS, TraceError, read};
 pub use write::write;
 
 use ultrakv_cache::BlockKey;

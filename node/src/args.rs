@@ -2,6 +2,7 @@
 //! command that reads it.
 
 mod cluster;
+mod lab;
 mod policy;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use cluster::{
     AdminArguments, ClusterCommand, JobArguments, JobOptions, NodeCommand, NodeDrainArguments,
     NodeJoinArguments, RebalanceArguments, Throttle,
 };
+pub(crate) use lab::LabCommand;
 pub(crate) use policy::{ExplainArguments, PolicyArguments};
 
 /// What the exit statuses mean; scripts depend on them.
@@ -44,6 +46,7 @@ Examples:
   ultrakv config check --config kv.yaml          every problem, with file, line and advice
   ultrakv stats -o json                          the figures of a running node
   ultrakv policy                                 which blocks would go next, and why
+  ultrakv lab replay trace.jsonl                 what each policy would have kept of a trace
   ultrakv start --certs node-1 --data data --found    the first node of a cluster
   ultrakv cluster layout                         which member has which part of the slots"
 )]
@@ -80,6 +83,9 @@ pub(crate) enum Command {
     Policy(PolicyArguments),
     /// Print how one block or entry stands among those that may go, and why.
     Explain(ExplainArguments),
+    /// Replay and make traces, measure codecs; needs no running node.
+    #[command(subcommand)]
+    Lab(LabCommand),
 }
 
 /// Where settings come from, in rising order of precedence: files, files of variables, variables, flags.

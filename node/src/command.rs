@@ -5,6 +5,7 @@ mod cluster;
 mod config;
 mod demo;
 mod health;
+mod lab;
 mod node;
 mod policy;
 mod start;
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Node(command) => block_on(node::run(command)),
         Command::Policy(arguments) => block_on(policy::policy(arguments)),
         Command::Explain(arguments) => block_on(policy::explain(arguments)),
+        Command::Lab(command) => lab::run(command),
     }
 }
 

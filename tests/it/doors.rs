@@ -396,6 +396,83 @@ fn a_policy_that_nobody_registered_keeps_the_node_from_starting() {
 }
 
 #[test]
+fn the_lab_makes_and_replays_traces_and_measures_codecs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (trace, picture) = (path("chat.jsonl"), path("curves.svg"));
+    let generate = [
+        "lab",
+        "generate",
+        "chat",
+        "--requests",
+        "200",
+        "--out",
+        &trace,
+    ];
+    says(&generate, 0, &["chat-1: 200 requests"]);
+    let replay = ["lab", "replay", &trace, "--policies", "lru,adaptive"];
+    let drawn = [&replay[..], &["--picture", &picture]].concat();
+    says(
+        &drawn,
+        0,
+        &["lru", "adaptive", "opt", "hits 2.5 %", "replayed 100 %"],
+    );
+    let svg = std::fs::read_to_string(&picture).expect("a picture");
+    assert!(svg.starts_with("<svg"));
+    let said = ultrakv(
+        &[&replay[..], &["--capacities", "50", "--format", "json"]].concat(),
+        &[],
+        COMMAND_WITHIN,
+    );
+    let said = said.expect("it runs");
+    let table: Value = serde_json::from_str(&said.out).expect("data alone on stdout");
+    assert_eq!(table["cells"].as_array().map(Vec::len), Some(3));
+
+    says(
+        &["lab", "replay", "/nowhere"],
+        1,
+        &["error[trace_unreadable]", "hint:"],
+    );
+    says(
+        &["lab", "replay", &trace, "--policies", "lruu"],
+        2,
+        &["'lru'"],
+    );
+    says(
+        &["lab", "replay", &trace, "--capacities", "0"],
+        2,
+        &["percent"],
+    );
+    says(&["lab", "generate", "chatt"], 2, &["'chat'"]);
+    let small = [
+        "--tokens",
+        "64",
+        "--heads",
+        "1",
+        "--dims",
+        "32",
+        "--queries",
+        "2",
+        "--rounds",
+        "0",
+    ];
+    says(
+        &[
+            &["lab", "codecs", "--profile", "qwen", "--contract", "5"],
+            &small[..],
+        ]
+        .concat(),
+        0,
+        &["int4", "promised", "making qwen"],
+    );
+    says(
+        &["lab", "codecs", "--dims", "31"],
+        1,
+        &["error[codecs_shape]"],
+    );
+}
+
+#[test]
 fn a_member_is_started_with_all_it_needs_or_not_at_all() {
     let start = |words: &[&str], told: &[&str]| {
         says(&[&["start"], words].concat(), 2, told);

@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "actors", "cache", "cluster", "config", "gateway", "model", "services",
+            "actors", "cache", "cluster", "config", "gateway", "lab", "model", "services",
         ],
     ),
     (

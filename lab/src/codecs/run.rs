@@ -17,6 +17,7 @@ use super::profile::{Profile, Sample, SampleShape};
 use super::quality;
 use super::report::{Report, SampleReport};
 use super::speed;
+use crate::form::Form;
 
 /// Tokens of the sample on which speed is measured, and so its bytes: a few blocks, as when one after the other is moved, so that memory
 /// is not measured instead.
@@ -64,9 +65,9 @@ pub struct CodecsArgs {
     /// Uses the portable kernels, whatever this machine has.
     #[arg(long)]
     pub portable: bool,
-    /// Prints JSON instead of tables.
-    #[arg(long)]
-    pub json: bool,
+    /// How the figures are printed.
+    #[arg(short = 'o', long, alias = "output", value_enum, default_value_t)]
+    pub format: Form,
     /// Draws error against size into this SVG file.
     #[arg(long)]
     pub picture: Option<PathBuf>,
@@ -166,10 +167,9 @@ pub fn run(args: &CodecsArgs, progress: &mut dyn FnMut(&str)) -> Result<String, 
             source,
         })?;
     }
-    Ok(if args.json {
-        report.json()?
-    } else {
-        report.tables()
+    Ok(match args.format {
+        Form::Table => report.tables(),
+        Form::Json => report.json()?,
     })
 }
 
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_small_run_tells_every_rung_and_keeps_its_contracts() {
         let text =
-            told("--tokens 256 --heads 2 --dims 64 --queries 12 --rounds 1 --contract 2,20 --json")
+            told("--tokens 256 --heads 2 --dims 64 --queries 12 --rounds 1 --contract 2,20 --format json")
                 .expect("figures");
         let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let samples = report["samples"].as_array().expect("samples");

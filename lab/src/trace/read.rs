@@ -20,6 +20,9 @@ const MOONCAKE_BLOCK_TOKENS: u32 = 512;
 /// Longest line read: a chain of a million blocks.
 const LINE_BYTES_MAX: u64 = 16 << 20;
 
+/// How a trace of ours begins, as it is written here: what it is stands in its first line.
+pub const OURS_BEGINS: &[u8] = b"{\"ultrakv_trace\"";
+
 /// How a trace is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -84,7 +87,7 @@ impl TraceError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Io { .. } => "check that the file is there and may be read",
-            Self::Malformed { .. } => "check --format: mooncake, csv or ultrakv",
+            Self::Malformed { .. } => "check --from: mooncake, csv or ultrakv",
             Self::NotChained { .. } => {
                 "re-chain the ids: each must stand for its block and everything before it"
             }

@@ -43,13 +43,14 @@ pub fn write(trace: &Trace, mut to: impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use crate::generate::{Mix, generate};
-    use crate::trace::{Format, read, write};
+    use crate::trace::{Format, OURS_BEGINS, read, write};
 
     #[test]
     fn what_is_written_is_read_back() {
         let trace = generate(Mix::Everything, 4, 300);
         let mut text = Vec::new();
         write(&trace, &mut text).unwrap();
+        assert!(text.starts_with(OURS_BEGINS));
         assert_eq!(
             read(&trace.name, Format::Ours, text.as_slice()).unwrap(),
             trace
