@@ -1,20 +1,21 @@
 //! A policy of one's own in one file: first in, first out, among leaves. The book's chapter on policies walks through it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ultrakv_cache::policy::explain::LOOK_MAX;
 use ultrakv_cache::{
-    BlockId, BlockKey, Explanation, Facts, Forest, Inserted, Newcomer, Policy, PolicyKind, Rank,
-    Recipe, Setup,
+    BlockId, BlockKey, Explanation, Facts, Figures, Forest, Inserted, Newcomer, Policy, PolicyKind,
+    Rank, Recipe, Setup,
 };
 
 /// Oldest leaf first.
 #[derive(Debug, Default)]
 struct Fifo {
-    next: u64,
+    next: u32,
     /// Rank, when it came, and which block; those that may go.
-    queue: BTreeSet<(Rank, u64, BlockId)>,
+    queue: BTreeSet<(Rank, u32, BlockId)>,
     /// When each block came, with its rank.
-    came: std::collections::BTreeMap<BlockId, (Rank, u64)>,
+    came: BTreeMap<BlockId, (Rank, u32)>,
 }
 
 impl Policy for Fifo {
@@ -52,21 +53,33 @@ impl Policy for Fifo {
     }
 
     fn victim(&mut self, forest: &Forest, _newcomer: Option<&Newcomer<'_>>) -> Option<BlockId> {
-        let leaves = self.queue.iter().map(|(_, _, id)| *id);
-        leaves.into_iter().find(|id| forest.is_leaf(*id))
+        self.outlook(forest, 1).first().copied()
+    }
+
+    fn outlook(&self, forest: &Forest, many: usize) -> Vec<BlockId> {
+        let queue = self.queue.iter().map(|(_, _, id)| *id).take(LOOK_MAX);
+        queue.filter(|id| forest.is_leaf(*id)).take(many).collect()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            numbers: vec![("blocks that ever came", f64::from(self.next))],
+            ..Figures::default()
+        }
     }
 
     fn explain(&self, forest: &Forest, id: BlockId) -> Explanation {
         Explanation {
             class: "queue".to_owned(),
-            can_go: forest.is_leaf(id),
-            ..Explanation::default()
+            score: self.came.get(&id).map_or(0.0, |(_, at)| f64::from(*at)),
+            because: Vec::new(),
+            can_go: forest.is_leaf(id) && self.queue.iter().any(|(_, _, other)| *other == id),
         }
     }
 }
 
 /// What a shard's configuration names: `policy: PolicyKind::of(&FIFO)`.
-static FIFO: Recipe = Recipe {
+pub(crate) static FIFO: Recipe = Recipe {
     name: "fifo",
     summary: "Oldest leaf first.",
     source: "as old as queues",
