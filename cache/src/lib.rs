@@ -26,6 +26,7 @@
 //! | [`event`], [`effect`], [`budget`], [`time`] | the contract of a shard | how it is kept |
 //! | [`forest`] | presence, parents, longest prefix | pages, policies, time |
 //! | [`policy`] | order of eviction; one file a policy | keys, pages, budgets |
+//! | [`prefetch`] | which blocks are fetched before they are asked for | how a block travels, where it lies |
 //! | [`arena`] | used, resident and absent pages of one region | addresses, bytes |
 //! | [`entry`] | small values in numbered boxes, as replicas of slots write them | conditions, expiry, owners |
 //! | `record`, `region`, `lease`, `reservation` | one table each | one another |
@@ -89,6 +90,7 @@ pub mod key;
 pub mod layout;
 mod lease;
 pub mod policy;
+pub mod prefetch;
 mod record;
 mod region;
 mod reservation;

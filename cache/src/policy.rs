@@ -31,7 +31,7 @@ use crate::time::Now;
 
 mod adaptive;
 mod arc;
-mod chance;
+pub(crate) mod chance;
 pub mod explain;
 mod gdsf;
 mod ghosts;
