@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 use ultrakv_cache::policy::{price, victim_sparing};
 use ultrakv_cache::{
-    BlockId, Facts, Forest, Inserted, Newcomer, Now, Policy, PolicyKind, Rank, Setup,
+    BlockId, BlockKey, Facts, Forest, Inserted, Newcomer, Now, Policy, PolicyKind, Rank, Setup,
 };
 
 use crate::trace::{Request, Trace};
@@ -62,6 +62,8 @@ pub struct Cache {
     capacity: usize,
     cost: Cost,
     saved: Saved,
+    /// What went, once somebody watches.
+    evicted: Option<Vec<BlockKey>>,
 }
 
 impl Cache {
@@ -73,7 +75,31 @@ impl Cache {
             capacity: capacity.max(1),
             cost,
             saved: Saved::default(),
+            evicted: None,
         }
+    }
+
+    /// Which blocks went to make room since the last call; none at the first, which begins to watch.
+    pub fn take_evicted(&mut self) -> Vec<BlockKey> {
+        self.evicted.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Stores one block that nobody has asked for yet. Answers whether it was admitted.
+    pub fn bring(
+        &mut self,
+        trace: &Trace,
+        key: &BlockKey,
+        parent: Option<&BlockKey>,
+        depth: usize,
+    ) -> bool {
+        let parent = parent.and_then(|parent| self.forest.find(parent));
+        let newcomer = Newcomer {
+            key,
+            parent,
+            is_orphan: depth > 0 && parent.is_none(),
+            facts: self.facts(trace.block_tokens, depth),
+        };
+        self.make_room(&newcomer) && self.store(&newcomer).is_some()
     }
 
     /// What requests found so far.
@@ -157,6 +183,9 @@ impl Cache {
             if !self.policy.admits(&self.forest, newcomer, victim) {
                 self.saved.bypassed += 1;
                 return false;
+            }
+            if let Some(evicted) = &mut self.evicted {
+                evicted.push(*self.forest.key(victim));
             }
             let heir = self.forest.parent(victim);
             self.policy.evict(&self.forest, victim, heir);

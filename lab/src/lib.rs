@@ -11,6 +11,7 @@
 //! | [`generate`] | traces made from a seed: chats, agents, templates, documents, phases, scans |
 //! | [`cache`] | one forest and one policy under a capacity, fed request by request |
 //! | [`optimum`] | what a policy that knows the future keeps |
+//! | [`prefetch`] | a node with little room and its neighbours: what fetching ahead is worth |
 //! | [`replay`] | every policy at every capacity, and what that saved |
 //! | [`command`] | the command line's part: a trace replayed, a trace made |
 //! | [`form`] | table or JSON |
@@ -23,6 +24,7 @@ pub mod command;
 pub mod form;
 pub mod generate;
 pub mod optimum;
+pub mod prefetch;
 pub mod replay;
 pub mod report;
 pub mod trace;
