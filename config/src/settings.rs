@@ -94,6 +94,10 @@ pub struct CacheSettings {
     pub watermark_low: f64,
     /// The longest lease a reader may ask for.
     pub lease_ms_max: u32,
+    /// Whether blocks are fetched from other nodes before they are asked for.
+    pub prefetch: bool,
+    /// Blocks read ahead of a chain that is read piece by piece, at most; 0 for none.
+    pub prefetch_blocks: u32,
 }
 
 /// What the operator asked the cache to do when it runs out of room: the six documented names. Each is an order of eviction
@@ -347,6 +351,8 @@ impl Default for CacheSettings {
             watermark_high: 0.9,
             watermark_low: 0.8,
             lease_ms_max: 60_000,
+            prefetch: true,
+            prefetch_blocks: 16,
         }
     }
 }

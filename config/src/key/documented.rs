@@ -8,7 +8,6 @@ use crate::value::{Kind, Value};
 const NO_COMPRESSION: &str = "blocks are stored raw, at their full size";
 const NO_QUANTIZATION: &str = "blocks keep every bit of the model's dtype";
 const NO_PERSISTENCE: &str = "the cache lives in memory and starts cold after a restart";
-const NO_PREFETCH: &str = "blocks are looked up when a request needs them";
 const NO_DEVICES: &str = "blocks live in host memory; no accelerator memory is used";
 const NO_CLUSTER: &str = "cluster.certs makes the node a member of a cluster; this word cannot";
 const NO_BACKEND: &str = "nodes speak QUIC and TCP with each other";
@@ -156,8 +155,18 @@ pub(super) const KEYS: &[Key] = &[
     ),
     not_yet("kv_cache.enable_persistence", Kind::Flag, NO_PERSISTENCE),
     not_yet("kv_cache.persistence_path", Kind::Path, NO_PERSISTENCE),
-    not_yet("kv_cache.enable_prefetch", Kind::Flag, NO_PREFETCH),
-    not_yet("kv_cache.prefetch_size", SMALL, NO_PREFETCH),
+    alias(
+        "kv_cache.enable_prefetch",
+        Kind::Flag,
+        "cache.prefetch",
+        "Whether blocks are fetched before they are asked for: cache.prefetch.",
+    ),
+    alias(
+        "kv_cache.prefetch_size",
+        ours::PREFETCH_BLOCKS,
+        "cache.prefetch_blocks",
+        "Blocks read ahead: cache.prefetch_blocks.",
+    ),
     not_yet("kv_cache.enable_profiling", Kind::Flag, NO_PROFILING),
     always("kv_cache.enable_distributed", "false", NO_CLUSTER),
     not_yet(

@@ -19,6 +19,8 @@ pub(super) const STRATEGIES: &[&str] =
     &["lru", "lfu", "adaptive", "paged", "compressed", "quantized"];
 /// Block sizes that the engine's fixed chunks and the arenas' pages can bear.
 pub(super) const BLOCK_TOKENS: Kind = Kind::Count { min: 8, max: 1_024 };
+/// As far as the longest chain that one question names.
+pub(super) const PREFETCH_BLOCKS: Kind = Kind::Count { min: 0, max: 4_096 };
 
 /// A setting kept in a field whose type says how it is read.
 macro_rules! setting {
@@ -189,6 +191,18 @@ pub(super) const KEYS: &[Key] = &[
         count(3_600_000),
         cache.lease_ms_max,
         "The longest lease a reader may ask for, in milliseconds."
+    ),
+    setting!(
+        "cache.prefetch",
+        Kind::Flag,
+        cache.prefetch,
+        "Whether blocks are fetched from other nodes before they are asked for."
+    ),
+    setting!(
+        "cache.prefetch_blocks",
+        PREFETCH_BLOCKS,
+        cache.prefetch_blocks,
+        "Blocks read ahead of a chain that is read piece by piece, at most; 0 for none."
     ),
     Key {
         path: "model.seed",
