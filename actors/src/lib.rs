@@ -7,7 +7,8 @@
 //!   node                      NodeSupervisor
 //!   ├─ cache                  CacheSupervisor
 //!   │  ├─ shard-0 .. shard-n  ShardActor     one cache::Shard and its device each
-//!   │  └─ eviction            EvictionActor  headroom, expiry, figures
+//!   │  ├─ eviction            EvictionActor  headroom, expiry, figures
+//!   │  └─ prefetch            PrefetchActor  blocks from elsewhere, before they are asked for
 //!   ├─ cluster ...            attached by the room above
 //!   └─ gateway ...            attached by the room above that
 //!
@@ -29,6 +30,7 @@ pub mod hex_id;
 mod node;
 mod placement;
 pub mod plan;
+mod prefetch;
 mod shard;
 pub mod supervise;
 pub mod telemetry;
@@ -45,6 +47,9 @@ pub use guest::{GuestFactory, GuestMessage, GuestPermit, GuestPort, GuestWorld, 
 pub use handle::{BlockPut, CacheHandle, NEXT_MAX, PutError, Stored};
 pub use node::{Node, StartError, StopReason};
 pub use plan::{NodePlan, UnknownPolicy};
+pub use prefetch::{
+    PrefetchHandle, PrefetchReport, PrefetchSink, SourceReport as PrefetchSourceReport, Whereabouts,
+};
 pub use shard::{ArenaPurge, BlockPage, LeasedBlock, PolicyReport, ShardReport};
 pub use supervise::{ActorInfo, ActorState, ChildSpec};
 pub use watcher::BlockWatcher;

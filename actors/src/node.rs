@@ -17,6 +17,9 @@ use crate::eviction::{EvictionActor, EvictionPort};
 use crate::placement::Placement;
 use crate::plan::NodePlan;
 #[cfg(any(test, feature = "chaos"))]
+use crate::prefetch::PrefetchMsg;
+use crate::prefetch::{PrefetchActor, PrefetchHandle, PrefetchPort};
+#[cfg(any(test, feature = "chaos"))]
 use crate::shard::ShardMsg;
 use crate::shard::{Arenas, ShardActor, ShardLink, ShardPort};
 use crate::supervise::{
@@ -74,7 +77,7 @@ struct Inner {
 }
 
 impl Node {
-    /// Starts a node with its cache: a shard on every device, and the eviction actor.
+    /// Starts a node with its cache: a shard on every device, the eviction actor and the prefetch actor.
     ///
     /// # Errors
     /// When the plan is empty, the machine has no randomness, or an actor does not start.
@@ -244,6 +247,7 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
     let arenas = Arc::new(Arenas::default());
     let guests = Arc::new(OnceLock::new());
     let eviction = Arc::new(EvictionPort::default());
+    let prefetch = Arc::new(PrefetchPort::default());
     let parts = plan.shards().into_iter().zip(&plan.devices).enumerate();
     let ports = parts.map(|(index, (shard, device))| {
         let device = Arc::clone(&device.device);
@@ -258,6 +262,7 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
                 port: Arc::clone(port),
                 arenas: Arc::clone(&arenas),
                 eviction: Arc::clone(&eviction),
+                prefetch: Arc::clone(&prefetch),
                 watcher: plan.watcher.clone(),
                 guests: Arc::clone(&guests),
             };
@@ -276,8 +281,18 @@ fn cache_branch(plan: &NodePlan) -> (CacheHandle, ChildSpec) {
         (actor.clone(), ())
     }));
 
+    let actor = PrefetchActor {
+        port: Arc::clone(&prefetch),
+        clock: plan.clock.clone(),
+        plan: plan.prefetch,
+    };
+    children.push(ChildSpec::actor("prefetch", "PrefetchActor", move |_| {
+        (actor.clone(), ())
+    }));
+
     let placement = Placement::new(&plan.weights());
-    let handle = CacheHandle::new(ports, placement, arenas, guests);
+    let prefetch = PrefetchHandle::new(prefetch);
+    let handle = CacheHandle::new(ports, placement, (arenas, guests), prefetch);
     let branch = ChildSpec::supervisor("cache", "CacheSupervisor", children);
     (handle, branch)
 }
@@ -302,6 +317,7 @@ impl Node {
         cell.is_some_and(|cell| {
             cell.send_message(ShardMsg::Panic).is_ok()
                 || cell.send_message(EvictionMsg::Panic).is_ok()
+                || cell.send_message(PrefetchMsg::Panic).is_ok()
                 || cell.send_message(SupervisorMsg::Panic).is_ok()
         })
     }

@@ -43,6 +43,28 @@ pub const BUSY: &str = "ultrakv_busy_total";
 pub const NOTES_LOST: &str = "ultrakv_notes_lost_total";
 /// Counter: failures of a device. Labels: `shard`, `code`.
 pub const TIER_ERRORS: &str = "ultrakv_tier_errors_total";
+/// Counter: blocks fetched ahead, by what became of them. Labels: `source`, `outcome`.
+pub const PREFETCH_BLOCKS: &str = "ultrakv_prefetch_blocks_total";
+/// Counter: bytes fetched ahead and stored. Labels: `source`.
+pub const PREFETCH_BYTES: &str = "ultrakv_prefetch_stored_bytes_total";
+/// Counter: bytes fetched ahead for nothing. Labels: `source`.
+pub const PREFETCH_WASTED_BYTES: &str = "ultrakv_prefetch_wasted_bytes_total";
+/// Counter: blocks pushed out by what lay unused, and asked for again. Labels: `source`.
+pub const PREFETCH_POLLUTED: &str = "ultrakv_prefetch_polluted_blocks_total";
+/// Counter: blocks that requests needed from elsewhere and that nobody had fetched ahead.
+pub const PREFETCH_MISSED: &str = "ultrakv_prefetch_missed_blocks_total";
+/// Gauge: used for each block fetched ahead whose fate is known. Labels: `source`.
+pub const PREFETCH_ACCURACY: &str = "ultrakv_prefetch_accuracy_ratio";
+/// Gauge: fetched ahead for each block needed from elsewhere. Labels: `source`.
+pub const PREFETCH_COVERAGE: &str = "ultrakv_prefetch_coverage_ratio";
+/// Gauge: here in time for each block fetched ahead and used. Labels: `source`.
+pub const PREFETCH_TIMELINESS: &str = "ultrakv_prefetch_timeliness_ratio";
+/// Gauge: bytes on their way or unused. Labels: `source`.
+pub const PREFETCH_AT_RISK_BYTES: &str = "ultrakv_prefetch_at_risk_bytes";
+/// Gauge: bytes that may be on their way or unused. Labels: `source`.
+pub const PREFETCH_ALLOWANCE_BYTES: &str = "ultrakv_prefetch_allowance_bytes";
+/// Gauge: bytes on their way here.
+pub const PREFETCH_IN_FLIGHT_BYTES: &str = "ultrakv_prefetch_in_flight_bytes";
 /// Counter: actors started again. Labels: `kind`.
 pub const RESTARTS: &str = "ultrakv_actor_restarts_total";
 /// Histogram: seconds from a handle's call to its answer. Labels: `operation`.
@@ -63,6 +85,20 @@ pub(crate) fn describe() {
         (NOTES_LOST, "Messages of other nodes that found no room"),
         (TIER_ERRORS, "Failures of a device"),
         (RESTARTS, "Actors started again"),
+        (
+            PREFETCH_BLOCKS,
+            "Blocks fetched ahead, by what became of them",
+        ),
+        (PREFETCH_BYTES, "Bytes fetched ahead and stored"),
+        (PREFETCH_WASTED_BYTES, "Bytes fetched ahead for nothing"),
+        (
+            PREFETCH_POLLUTED,
+            "Blocks pushed out by unused prefetched ones, and asked for again",
+        ),
+        (
+            PREFETCH_MISSED,
+            "Blocks needed from elsewhere that nobody had fetched ahead",
+        ),
     ];
     for (name, text) in counters {
         metrics::describe_counter!(name, text);
@@ -84,6 +120,36 @@ pub(crate) fn describe() {
         (ENTRIES, Unit::Count, "Entries held"),
         (LEASES, Unit::Count, "Leases of readers"),
         (PERMITS_USED, Unit::Count, "Requests in flight"),
+        (
+            PREFETCH_ACCURACY,
+            Unit::Count,
+            "Used for each block fetched ahead",
+        ),
+        (
+            PREFETCH_COVERAGE,
+            Unit::Count,
+            "Fetched ahead for each block needed from elsewhere",
+        ),
+        (
+            PREFETCH_TIMELINESS,
+            Unit::Count,
+            "In time for each block fetched ahead and used",
+        ),
+        (
+            PREFETCH_AT_RISK_BYTES,
+            Unit::Bytes,
+            "Bytes fetched ahead and unused",
+        ),
+        (
+            PREFETCH_ALLOWANCE_BYTES,
+            Unit::Bytes,
+            "Bytes that may be fetched ahead and unused",
+        ),
+        (
+            PREFETCH_IN_FLIGHT_BYTES,
+            Unit::Bytes,
+            "Bytes fetched ahead on their way",
+        ),
     ];
     for (name, unit, text) in gauges {
         metrics::describe_gauge!(name, unit, text);

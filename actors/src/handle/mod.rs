@@ -24,6 +24,7 @@ use crate::RequestError;
 use crate::clock::Deadline;
 use crate::guest::GuestFactory;
 use crate::placement::Placement;
+use crate::prefetch::PrefetchHandle;
 use crate::shard::{ArenaPurge, Arenas, ShardMsg, ShardPort, ShardReport};
 use crate::telemetry;
 
@@ -38,6 +39,7 @@ struct Inner {
     placement: Placement,
     arenas: Arc<Arenas>,
     guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
+    prefetch: PrefetchHandle,
     seconds: Seconds,
 }
 
@@ -59,8 +61,8 @@ impl CacheHandle {
     pub(crate) fn new(
         shards: Arc<[Arc<ShardPort>]>,
         placement: Placement,
-        arenas: Arc<Arenas>,
-        guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
+        (arenas, guests): (Arc<Arenas>, Arc<OnceLock<Arc<dyn GuestFactory>>>),
+        prefetch: PrefetchHandle,
     ) -> Self {
         let seconds = |operation: &'static str| histogram!(telemetry::REQUEST_SECONDS, "operation" => operation);
         let seconds = Seconds {
@@ -74,6 +76,7 @@ impl CacheHandle {
                 placement,
                 arenas,
                 guests,
+                prefetch,
                 seconds,
             }),
         }
@@ -83,6 +86,12 @@ impl CacheHandle {
     #[must_use]
     pub fn shards(&self) -> usize {
         self.inner.shards.len()
+    }
+
+    /// What is fetched from elsewhere before it is asked for.
+    #[must_use]
+    pub fn prefetch(&self) -> &PrefetchHandle {
+        &self.inner.prefetch
     }
 
     /// The node's budget in bytes.
@@ -120,6 +129,7 @@ impl CacheHandle {
         deadline: Deadline,
     ) -> Result<ArenaPurge, RequestError> {
         self.inner.arenas.close(arena);
+        self.inner.prefetch.purged(arena);
         let purges = self.inner.shards.iter().map(|shard| async move {
             let permit = shard.gate.order()?;
             match shard.ask(&permit, arena, deadline, ShardMsg::Purge).await {

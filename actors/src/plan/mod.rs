@@ -7,6 +7,7 @@ mod split;
 
 use std::sync::Arc;
 
+use ultrakv_cache::prefetch::PrefetchConfig;
 use ultrakv_cache::{Budget, PolicyKind, Setup, ShardConfig};
 use ultrakv_config::{CacheSettings, Devices};
 
@@ -71,6 +72,26 @@ impl Default for EvictionPlan {
     }
 }
 
+/// How the prefetch actor works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrefetchPlan {
+    /// Limits, and which sources are on.
+    pub config: PrefetchConfig,
+    /// What a block is taken to need before one has come.
+    pub block_bytes: u64,
+}
+
+impl PrefetchPlan {
+    /// All that a cache of so many bytes prefetches, a block taken for one in 256 of it until one has come.
+    #[must_use]
+    pub const fn of_bytes(bytes_max: u64) -> Self {
+        Self {
+            config: PrefetchConfig::of_bytes(bytes_max),
+            block_bytes: bytes_max / 256,
+        }
+    }
+}
+
 /// One device that a shard lives on.
 #[derive(Clone, Debug)]
 pub struct DevicePlan {
@@ -103,6 +124,8 @@ pub struct NodePlan {
     pub clock: Clock,
     /// Where boot ids and secrets are drawn.
     pub entropy: Entropy,
+    /// What is fetched before it is asked for.
+    pub prefetch: PrefetchPlan,
     /// Who is told which blocks come and go; nobody on a node without peers.
     pub watcher: Option<Arc<dyn BlockWatcher>>,
 }
@@ -156,6 +179,7 @@ impl NodePlan {
             restarts: RestartLimit::default(),
             clock: Clock::machine(),
             entropy: Entropy::machine(),
+            prefetch: PrefetchPlan::of_bytes(budget.bytes_max),
             watcher: None,
         }
     }
@@ -188,10 +212,25 @@ impl NodePlan {
             Devices::Count(count) => count,
             Devices::Auto => auto_shards(settings, block_bytes),
         };
+        let host = Self::host(budget, settings.page_bytes, shards);
+        let is_on = settings.enabled && settings.prefetch;
+        let config = PrefetchConfig {
+            arrival: is_on,
+            session: is_on,
+            read_ahead_blocks_max: if is_on { settings.prefetch_blocks } else { 0 },
+            ..host.prefetch.config
+        };
         Ok(Self {
             policy,
             lease_ms_max: settings.lease_ms_max,
-            ..Self::host(budget, settings.page_bytes, shards)
+            prefetch: PrefetchPlan {
+                config,
+                block_bytes: match block_bytes {
+                    0 => host.prefetch.block_bytes,
+                    known => known,
+                },
+            },
+            ..host
         })
     }
 

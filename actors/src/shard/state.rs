@@ -25,6 +25,7 @@ use crate::BlockWatcher;
 use crate::device::{Claim, Pages, Region, TierError};
 use crate::eviction::EvictionPort;
 use crate::guest::{GuestFactory, GuestWorld, ShardGuest};
+use crate::prefetch::PrefetchPort;
 
 /// How often a restless guest is ticked: what it waits for are answers of other nodes, some hundred microseconds away, and it
 /// repeats what was lost no sooner than after twice this.
@@ -36,6 +37,7 @@ pub(crate) struct ShardLink {
     pub(crate) port: Arc<ShardPort>,
     pub(crate) arenas: Arc<Arenas>,
     pub(crate) eviction: Arc<EvictionPort>,
+    pub(crate) prefetch: Arc<PrefetchPort>,
     pub(crate) watcher: Option<Arc<dyn BlockWatcher>>,
     /// Who makes guests, once they are admitted.
     pub(crate) guests: Arc<OnceLock<Arc<dyn GuestFactory>>>,
@@ -153,6 +155,7 @@ impl ShardState {
                     }
                 }
                 Effect::Vanished { key, slot } => {
+                    self.link.prefetch.vanished(&key);
                     if let Some(watcher) = &self.link.watcher {
                         watcher.vanished(self.link.port.index, &key, slot);
                     }

@@ -6,6 +6,7 @@ mod chaos;
 mod guests;
 mod limits;
 mod policies;
+mod prefetch;
 mod watcher;
 
 use std::time::Duration;
