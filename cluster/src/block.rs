@@ -12,6 +12,7 @@
 //! ```
 //! A block is never wrong: its checksum is compared where it arrives. Any doubt is a miss.
 
+mod ahead;
 mod feed;
 mod fetch;
 mod gates;

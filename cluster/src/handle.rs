@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
-    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PolicyReport, PutError, RequestError,
+    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PolicyReport, PrefetchHandle, PutError,
+    RequestError,
     ShardReport, Stored,
 };
 use ultrakv_cache::{BlockAddress, BlockKey, Pin, PinOutcome, Standing};
@@ -318,6 +319,12 @@ impl ClusterHandle {
         deadline: Deadline,
     ) -> Result<Vec<PolicyReport>, RequestError> {
         self.inner.directed.cache.policies(next_max, deadline).await
+    }
+
+    /// What this node fetches from others before it is asked for.
+    #[must_use]
+    pub fn prefetch(&self) -> &PrefetchHandle {
+        self.inner.directed.cache.prefetch()
     }
 
     /// The supervision tree, parents before their children.

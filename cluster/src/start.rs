@@ -187,6 +187,11 @@ pub(crate) async fn start(
         children,
     ))
     .await?;
+    let blocks = parts.router();
+    // Alone there is nobody to fetch from.
+    if directed.mover.is_some() {
+        parts.prefetch_through(&blocks);
+    }
     let handle = ClusterHandle::new(Inner {
         plan,
         cluster_name,
@@ -196,7 +201,7 @@ pub(crate) async fn start(
         _control: control,
         tenures,
         entries,
-        blocks: parts.router(),
+        blocks,
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)

@@ -11,8 +11,10 @@ use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
     BlockPut, CacheHandle, ChildSpec, Domain, LeasedBlock, PutError, RequestError, Stored,
 };
+use ultrakv_cache::prefetch::Held;
 use ultrakv_cache::{BlockAddress, BlockKey, Pin};
 
+use super::ahead::{Ahead, ELSEWHERE};
 use super::feed::BlockReports;
 use super::fetch::{CODECS, Fetcher, FetcherParts, Want};
 use super::gates::PeerGates;
@@ -88,15 +90,20 @@ impl BlockParts {
             options: self.options,
             gates: Arc::clone(&gates),
         };
-        BlockRouter {
-            inner: Arc::new(Inner {
-                parts: self.clone(),
-                fetcher: Arc::new(Fetcher::new(fetcher)),
-                writer: Writer::new(self, gates),
-                seen: Mutex::default(),
-                copiers: Arc::new(Semaphore::new(COPIERS_MAX)),
-            }),
-        }
+        let inner = Arc::new(Inner {
+            parts: self.clone(),
+            fetcher: Arc::new(Fetcher::new(fetcher)),
+            writer: Writer::new(self, gates),
+            seen: Mutex::default(),
+            copiers: Arc::new(Semaphore::new(COPIERS_MAX)),
+        });
+        BlockRouter { inner }
+    }
+
+    /// Gives the node's prefetch actor the way to other nodes that a router of these parts has. Once a node.
+    pub fn prefetch_through(&self, router: &BlockRouter) {
+        let sink = Ahead(Arc::downgrade(&router.inner));
+        self.cache.prefetch().connect(Arc::new(sink));
     }
 
     /// The mover: repair, moves and drains.
@@ -146,7 +153,7 @@ pub struct BlockRouter {
 pub(super) struct Inner {
     pub(super) parts: BlockParts,
     pub(super) writer: Writer,
-    fetcher: Arc<Fetcher>,
+    pub(super) fetcher: Arc<Fetcher>,
     seen: Mutex<SeenOnce>,
     copiers: Arc<Semaphore>,
 }
@@ -179,7 +186,18 @@ impl BlockRouter {
         deadline: Deadline,
     ) -> Result<Vec<Option<LeasedBlock>>, RequestError> {
         let inner = &self.inner;
-        inner.get(domain, addresses, Order::Loose, deadline).await
+        let (blocks, wants) = inner.find(domain, addresses, deadline).await?;
+        let is_there = |place: usize| wants.binary_search_by_key(&place, |(at, _)| *at).is_ok();
+        let found = blocks.iter().enumerate().map(|(place, block)| match block {
+            Some(_) => Held::Here,
+            None if is_there(place) => ELSEWHERE,
+            None => Held::Nowhere,
+        });
+        inner.tell_blocks(domain, addresses, found);
+        let order = Order::Loose;
+        Ok(inner
+            .fill(domain, addresses, (order, deadline), (blocks, wants))
+            .await)
     }
 
     /// The leading blocks of a chain that are cached somewhere.
@@ -197,6 +215,7 @@ impl BlockRouter {
         let mut blocks = cache.get_prefix(domain, chain, deadline).await?;
         let rest = chain.get(blocks.len()..).unwrap_or_default();
         let listed = inner.listed(rest);
+        inner.tell_chain(domain, chain, (blocks.len(), listed));
         if listed > 0 {
             let before = blocks.len().checked_sub(1).and_then(|last| chain.get(last));
             let order = Order::ChainAfter {
@@ -331,26 +350,49 @@ impl Inner {
         order: Order,
         deadline: Deadline,
     ) -> Result<Vec<Option<LeasedBlock>>, RequestError> {
-        let mut blocks = self.parts.cache.get(domain, addresses, deadline).await?;
-        let (mut places, mut wants) = (Vec::new(), Vec::new());
+        let found = self.find(domain, addresses, deadline).await?;
+        Ok(self.fill(domain, addresses, (order, deadline), found).await)
+    }
+
+    /// The blocks that are here, and what is to be asked of others, by place.
+    async fn find(
+        &self,
+        domain: &Domain,
+        addresses: &[BlockAddress],
+        deadline: Deadline,
+    ) -> Result<(Vec<Option<LeasedBlock>>, Vec<(usize, Want)>), RequestError> {
+        let blocks = self.parts.cache.get(domain, addresses, deadline).await?;
+        let mut wants = Vec::new();
         for (place, address) in addresses.iter().enumerate() {
             if blocks.get(place).is_none_or(Option::is_none) {
                 let holders = self.others(address);
                 let brought = self.writer.brought(&address.key);
                 if !holders.is_empty() || brought.is_some() {
-                    places.push(place);
                     let address = *address;
-                    wants.push(Want {
+                    let want = Want {
                         address,
                         holders,
                         brought,
-                    });
+                    };
+                    wants.push((place, want));
                 }
             }
         }
+        Ok((blocks, wants))
+    }
+
+    /// The same blocks with what others gave.
+    async fn fill(
+        self: &Arc<Self>,
+        domain: &Domain,
+        addresses: &[BlockAddress],
+        (order, deadline): (Order, Deadline),
+        (mut blocks, wants): (Vec<Option<LeasedBlock>>, Vec<(usize, Want)>),
+    ) -> Vec<Option<LeasedBlock>> {
         if wants.is_empty() {
-            return Ok(blocks);
+            return blocks;
         }
+        let (places, wants): (Vec<usize>, Vec<Want>) = wants.into_iter().unzip();
         let fetched = self.fetcher.fetch(domain, &wants, deadline).await;
         let mut copies = Vec::new();
         for (place, block) in places.into_iter().zip(fetched) {
@@ -363,7 +405,7 @@ impl Inner {
             }
         }
         self.copy(*domain, copies);
-        Ok(blocks)
+        blocks
     }
 
     /// Notes a fetched block; at its second time it is to be stored here too.

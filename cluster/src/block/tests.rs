@@ -1,5 +1,6 @@
 //! Blocks of three nodes, real but for the wires between them and the log: channels and a list stand in for those.
 
+mod ahead;
 mod holds;
 mod hostile;
 mod moves;
