@@ -8,7 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use ultrakv_actors::ActorInfo;
+use ultrakv_actors::{ActorInfo, PrefetchReport};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,6 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(version))
         .routes(routes!(status))
         .routes(routes!(actors))
+        .routes(routes!(prefetch))
 }
 
 /// Health in a word.
@@ -253,6 +254,13 @@ async fn actors(State(state): State<AppState>, _caller: Caller) -> Json<ActorsAn
     Json(ActorsAnswer {
         actors: state.cluster.actors(),
     })
+}
+
+/// What this node fetched from others before it was asked for: by source, with accuracy, coverage, timeliness and waste.
+#[utoipa::path(get, path = "/v1/prefetch", tag = "node",
+    responses((status = 200, description = "The figures since the prefetch actor's present life began.", body = Object)))]
+async fn prefetch(State(state): State<AppState>, _caller: Caller) -> Json<PrefetchReport> {
+    Json(state.cluster.prefetch().report())
 }
 
 const fn status_code(ready: bool) -> StatusCode {

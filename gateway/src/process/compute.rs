@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::poll_immediate;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use ultrakv_actors::Domain;
@@ -26,7 +27,7 @@ use crate::process::flight::{Landing, Lead};
 use crate::process::generate::{BLOCKS_IN_FLIGHT_MAX, Job, Made, elapsed_us, generate};
 use crate::process::request::{CacheControl, ProcessRequest};
 use crate::process::response;
-use crate::process::store::{CachedBlock, InDoubt, NewBlock, NewEntry};
+use crate::process::store::{CachedBlock, Coming, InDoubt, NewBlock, NewEntry};
 
 /// How long a lookup may take before we compute instead.
 const LOOKUP_WITHIN: Duration = Duration::from_secs(2);
@@ -42,6 +43,12 @@ pub(super) struct Journey {
     pub(super) deadline: Deadline,
     /// Runs since the request arrived.
     pub(super) stopwatch: Stopwatch,
+}
+
+/// A prompt as the model reads it.
+struct Prompted {
+    tokens: Vec<u32>,
+    chain: Chain,
 }
 
 /// A prompt ready to be computed.
@@ -88,22 +95,63 @@ impl Journey {
             lead.finish(Ok(landing));
             return Ok(None);
         }
-        let permit = self.inner.admission.admit(self.request.priority).await?;
-        let prepared = self.begin(permit).await?;
+        let (permit, prompt) = self.wait_for_turn().await?;
+        let prepared = self.begin(permit, prompt).await?;
         let restored = self.longest_prefix(&prepared.chain).await;
         Ok(Some((prepared, restored)))
     }
 
-    /// Tokenizes and starts the generation, on a thread that may block.
-    async fn begin(&self, permit: GenerationPermit) -> Result<Prepared, ProcessError> {
+    /// Waits for a slot. A request that has to wait is tokenized meanwhile, so that its blocks can be on their way here
+    /// before its turn comes; one that need not gains nothing by that.
+    async fn wait_for_turn(&self) -> Result<(GenerationPermit, Prompted), ProcessError> {
+        let turn = self.inner.admission.admit(self.request.priority);
+        let mut turn = std::pin::pin!(turn);
+        if let Some(permit) = poll_immediate(&mut turn).await {
+            return Ok((permit?, self.encode().await?));
+        }
+        let (permit, prompt) = futures::try_join!(turn, self.encode())?;
+        Ok((permit, prompt))
+    }
+
+    /// Tokenizes, on a thread that may block, and tells whoever fetches ahead.
+    async fn encode(&self) -> Result<Prompted, ProcessError> {
         let backend = Arc::clone(&self.inner.backend);
         let domain = self.domain;
-        let (prompt, sampling) = (self.request.prompt.clone(), self.request.sampling.clone());
-        let begun = tokio::task::spawn_blocking(move || {
+        let prompt = self.request.prompt.clone();
+        let encoded = tokio::task::spawn_blocking(move || {
             let tokens = backend.encode(&prompt)?;
-            let generation = backend.begin(&tokens, &sampling)?;
             let inputs = *backend.key_inputs();
-            let chain = Chain::new(KeySpace::new(&domain.effective, &inputs), inputs, &tokens);
+            let space = KeySpace::new(&domain.effective, &inputs);
+            let chain = Chain::new(space, inputs, &tokens);
+            Ok(Prompted { tokens, chain })
+        });
+        let prompted = encoded.await.unwrap_or_else(|panicked| {
+            tracing::error!(%panicked, "tokenizing a prompt panicked");
+            Err(ProcessError::Lost)
+        })?;
+        let chain = prompted.chain.matchable();
+        if self.inner.limits.cache && !chain.is_empty() {
+            let session = self.request.session_id.as_ref();
+            let coming = Coming {
+                chain,
+                block_tokens: self.inner.backend.key_inputs().block_tokens,
+                session: session.map(|session| digest(session)),
+            };
+            self.inner.store.arriving(self.domain, coming);
+        }
+        Ok(prompted)
+    }
+
+    /// Starts the generation, on a thread that may block.
+    async fn begin(
+        &self,
+        permit: GenerationPermit,
+        Prompted { tokens, chain }: Prompted,
+    ) -> Result<Prepared, ProcessError> {
+        let backend = Arc::clone(&self.inner.backend);
+        let sampling = self.request.sampling.clone();
+        let begun = tokio::task::spawn_blocking(move || {
+            let generation = backend.begin(&tokens, &sampling)?;
             Ok(Prepared {
                 generation,
                 chain,
@@ -171,6 +219,11 @@ impl Journey {
                 } => {
                     self.land(answer, first_token_us, lead).await;
                 }
+                Made::Prefilled {
+                    tokens,
+                    before,
+                    elapsed_us,
+                } => self.inner.store.computed(tokens, before, elapsed_us),
                 Made::Failed(error) => lead.finish(Err(error)),
                 Made::Abandoned => {
                     self.inner.recorder.cancelled();
@@ -276,4 +329,13 @@ impl Inner {
             .fetch_add(1, Ordering::Relaxed);
         tracing::warn!(what, code, "a lookup is in doubt and counts as a miss");
     }
+}
+
+/// A conversation's name in eight bytes; two that meet in them are fetched ahead as one, and nothing else.
+fn digest(session: &str) -> u64 {
+    let digest = blake3::hash(session.as_bytes());
+    let (low, _) = digest.as_bytes().split_at(8);
+    low.iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

@@ -28,6 +28,12 @@ pub(super) const BLOCKS_IN_FLIGHT_MAX: usize = 4;
 pub(super) enum Made {
     /// A whole block.
     Block(NewBlock),
+    /// The prompt is computed, so many tokens behind so many that were restored, in so long.
+    Prefilled {
+        tokens: u32,
+        before: u32,
+        elapsed_us: u64,
+    },
     /// The end: the answer, and when its first token was there.
     Answer { answer: Answer, first_token_us: u64 },
     /// The end: an error.
@@ -79,7 +85,16 @@ impl Job {
     fn run(&mut self) -> Result<(Answer, u64), Halt> {
         let prompt_tokens = self.generation.tokens().len();
         let reused_tokens = self.restore()?;
+        let begun_us = elapsed_us(&self.stopwatch);
         self.prefill()?;
+        let elapsed_us = elapsed_us(&self.stopwatch).saturating_sub(begun_us);
+        let prefilled = Made::Prefilled {
+            tokens: count(prompt_tokens.saturating_sub(reused_tokens)),
+            before: count(reused_tokens),
+            elapsed_us,
+        };
+        let sent = self.made.blocking_send(prefilled);
+        sent.map_err(|_shutting_down| Halt::Abandoned)?;
         let (text, finish, first_token_us) = self.decode()?;
         let completion_tokens = self.generation.tokens().len().saturating_sub(prompt_tokens);
         let answer = Answer {

@@ -36,6 +36,16 @@ pub(crate) struct NewBlock {
     pub(crate) payload: Bytes,
 }
 
+/// What a request that has come will ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct Coming {
+    /// The blocks, from the root on.
+    pub(crate) chain: Vec<BlockAddress>,
+    pub(crate) block_tokens: u32,
+    /// A digest of its conversation's name.
+    pub(crate) session: Option<u64>,
+}
+
 /// Domains, blocks and entries.
 pub(crate) trait Store: Send + Sync + 'static {
     /// The domain of a service's callers with that salt.
@@ -43,6 +53,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`ProcessError::UnknownService`].
     fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, ProcessError>;
+
+    /// A request has come and will soon ask for this chain, in this conversation if its client names one. A word for whoever
+    /// fetches ahead; nothing waits for it.
+    fn arriving(&self, _domain: Domain, _coming: Coming) {}
+
+    /// So many tokens were computed, that many others before them, in so long. As [`Store::arriving`].
+    fn computed(&self, _tokens: u32, _before: u32, _elapsed_us: u64) {}
 
     /// The leading run of a chain that is cached.
     fn prefix(

@@ -5,11 +5,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ultrakv_actors::clock::Deadline;
 use ultrakv_actors::{BlockPut, Domain, LeasedBlock, Stored};
+use ultrakv_cache::prefetch::SessionName;
 use ultrakv_cache::{BlockAddress, Pin};
 use ultrakv_cluster::{ClusterHandle, EntryOptions};
 
 use crate::process::error::ProcessError;
-use crate::process::store::{CachedBlock, InDoubt, NewBlock, NewEntry, Store};
+use crate::process::store::{CachedBlock, Coming, InDoubt, NewBlock, NewEntry, Store};
 
 impl Store for ClusterHandle {
     fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, ProcessError> {
@@ -17,6 +18,24 @@ impl Store for ClusterHandle {
         domain.map_err(|unknown| ProcessError::UnknownService {
             service: unknown.service,
         })
+    }
+
+    fn arriving(&self, domain: Domain, coming: Coming) {
+        let Coming {
+            chain,
+            block_tokens,
+            session,
+        } = coming;
+        let session = session.map(SessionName);
+        // What the prefetch actor has no room for is fetched when it is asked for.
+        let _busy = self
+            .prefetch()
+            .arrived(&domain, chain, block_tokens, session);
+    }
+
+    fn computed(&self, tokens: u32, before: u32, elapsed_us: u64) {
+        let prefetch = self.prefetch();
+        let _busy = prefetch.computed(tokens, u64::from(before), elapsed_us);
     }
 
     fn prefix(

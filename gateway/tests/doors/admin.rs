@@ -204,6 +204,7 @@ async fn with_tokens_only_health_answers_strangers_and_only_admin_sees_the_rest(
         "/v1/actors",
         "/v1/policy",
         "/v1/policy/explain?key=a",
+        "/v1/prefetch",
     ] {
         let ask = |token: &str| house.admin(Method::GET, path).bearer_auth(token);
         assert_eq!(
