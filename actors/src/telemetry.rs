@@ -70,89 +70,93 @@ pub const RESTARTS: &str = "ultrakv_actor_restarts_total";
 /// Histogram: seconds from a handle's call to its answer. Labels: `operation`.
 pub const REQUEST_SECONDS: &str = "ultrakv_request_seconds";
 
+/// Counters, and what they mean.
+const COUNTERS: &[(&str, &str)] = &[
+    (BLOCK_HITS, "Blocks asked for and found"),
+    (BLOCK_MISSES, "Blocks asked for and not found"),
+    (BLOCKS_STORED, "Blocks stored"),
+    (BLOCKS_NOT_ADMITTED, "Blocks offered and not admitted"),
+    (BLOCKS_EVICTED, "Blocks that left for room"),
+    (BLOCKS_EXPIRED, "Blocks gone by time"),
+    (ENTRY_HITS, "Entries asked for and found"),
+    (ENTRY_MISSES, "Entries asked for and not found"),
+    (BUSY, "Requests turned away because too many were in flight"),
+    (NOTES_LOST, "Messages of other nodes that found no room"),
+    (TIER_ERRORS, "Failures of a device"),
+    (RESTARTS, "Actors started again"),
+    (
+        PREFETCH_BLOCKS,
+        "Blocks fetched ahead, by what became of them",
+    ),
+    (PREFETCH_BYTES, "Bytes fetched ahead and stored"),
+    (PREFETCH_WASTED_BYTES, "Bytes fetched ahead for nothing"),
+    (
+        PREFETCH_POLLUTED,
+        "Blocks pushed out by unused prefetched ones, and asked for again",
+    ),
+    (
+        PREFETCH_MISSED,
+        "Blocks needed from elsewhere that nobody had fetched ahead",
+    ),
+];
+
+/// Gauges, and what they mean.
+const GAUGES: &[(&str, Unit, &str)] = &[
+    (BLOCKS, Unit::Count, "Blocks held"),
+    (
+        BYTES_USED,
+        Unit::Bytes,
+        "Bytes in use by blocks and entries",
+    ),
+    (BYTES_BUDGET, Unit::Bytes, "Bytes that may be in use"),
+    (
+        BYTES_RESIDENT,
+        Unit::Bytes,
+        "Memory that arenas really take up",
+    ),
+    (TOKENS_USED, Unit::Count, "Tokens in blocks held"),
+    (ENTRIES, Unit::Count, "Entries held"),
+    (LEASES, Unit::Count, "Leases of readers"),
+    (PERMITS_USED, Unit::Count, "Requests in flight"),
+    (
+        PREFETCH_ACCURACY,
+        Unit::Count,
+        "Used for each block fetched ahead",
+    ),
+    (
+        PREFETCH_COVERAGE,
+        Unit::Count,
+        "Fetched ahead for each block needed from elsewhere",
+    ),
+    (
+        PREFETCH_TIMELINESS,
+        Unit::Count,
+        "In time for each block fetched ahead and used",
+    ),
+    (
+        PREFETCH_AT_RISK_BYTES,
+        Unit::Bytes,
+        "Bytes fetched ahead and unused",
+    ),
+    (
+        PREFETCH_ALLOWANCE_BYTES,
+        Unit::Bytes,
+        "Bytes that may be fetched ahead and unused",
+    ),
+    (
+        PREFETCH_IN_FLIGHT_BYTES,
+        Unit::Bytes,
+        "Bytes fetched ahead on their way",
+    ),
+];
+
 /// Tells the recorder what the metrics mean; called once a node.
 pub(crate) fn describe() {
-    let counters = [
-        (BLOCK_HITS, "Blocks asked for and found"),
-        (BLOCK_MISSES, "Blocks asked for and not found"),
-        (BLOCKS_STORED, "Blocks stored"),
-        (BLOCKS_NOT_ADMITTED, "Blocks offered and not admitted"),
-        (BLOCKS_EVICTED, "Blocks that left for room"),
-        (BLOCKS_EXPIRED, "Blocks gone by time"),
-        (ENTRY_HITS, "Entries asked for and found"),
-        (ENTRY_MISSES, "Entries asked for and not found"),
-        (BUSY, "Requests turned away because too many were in flight"),
-        (NOTES_LOST, "Messages of other nodes that found no room"),
-        (TIER_ERRORS, "Failures of a device"),
-        (RESTARTS, "Actors started again"),
-        (
-            PREFETCH_BLOCKS,
-            "Blocks fetched ahead, by what became of them",
-        ),
-        (PREFETCH_BYTES, "Bytes fetched ahead and stored"),
-        (PREFETCH_WASTED_BYTES, "Bytes fetched ahead for nothing"),
-        (
-            PREFETCH_POLLUTED,
-            "Blocks pushed out by unused prefetched ones, and asked for again",
-        ),
-        (
-            PREFETCH_MISSED,
-            "Blocks needed from elsewhere that nobody had fetched ahead",
-        ),
-    ];
-    for (name, text) in counters {
-        metrics::describe_counter!(name, text);
+    for (name, text) in COUNTERS {
+        metrics::describe_counter!(*name, *text);
     }
-    let gauges = [
-        (BLOCKS, Unit::Count, "Blocks held"),
-        (
-            BYTES_USED,
-            Unit::Bytes,
-            "Bytes in use by blocks and entries",
-        ),
-        (BYTES_BUDGET, Unit::Bytes, "Bytes that may be in use"),
-        (
-            BYTES_RESIDENT,
-            Unit::Bytes,
-            "Memory that arenas really take up",
-        ),
-        (TOKENS_USED, Unit::Count, "Tokens in blocks held"),
-        (ENTRIES, Unit::Count, "Entries held"),
-        (LEASES, Unit::Count, "Leases of readers"),
-        (PERMITS_USED, Unit::Count, "Requests in flight"),
-        (
-            PREFETCH_ACCURACY,
-            Unit::Count,
-            "Used for each block fetched ahead",
-        ),
-        (
-            PREFETCH_COVERAGE,
-            Unit::Count,
-            "Fetched ahead for each block needed from elsewhere",
-        ),
-        (
-            PREFETCH_TIMELINESS,
-            Unit::Count,
-            "In time for each block fetched ahead and used",
-        ),
-        (
-            PREFETCH_AT_RISK_BYTES,
-            Unit::Bytes,
-            "Bytes fetched ahead and unused",
-        ),
-        (
-            PREFETCH_ALLOWANCE_BYTES,
-            Unit::Bytes,
-            "Bytes that may be fetched ahead and unused",
-        ),
-        (
-            PREFETCH_IN_FLIGHT_BYTES,
-            Unit::Bytes,
-            "Bytes fetched ahead on their way",
-        ),
-    ];
-    for (name, unit, text) in gauges {
-        metrics::describe_gauge!(name, unit, text);
+    for (name, unit, text) in GAUGES {
+        metrics::describe_gauge!(*name, *unit, *text);
     }
     metrics::describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from call to answer");
 }

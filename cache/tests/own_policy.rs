@@ -1,5 +1,10 @@
 //! A policy that another crate brings runs in a shard like those of the house: the example of the book, driven by a shard.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use ultrakv_cache::{
     ArenaId, BlockHeader, BlockKey, BlockLayout, Budget, Effect, Event, Now, PolicyKind,
     ReserveBlock, Retain, Shard, ShardConfig, Term, Ticket,

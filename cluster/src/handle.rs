@@ -10,8 +10,7 @@ use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
     ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PolicyReport, PrefetchHandle, PutError,
-    RequestError,
-    ShardReport, Stored,
+    RequestError, ShardReport, Stored,
 };
 use ultrakv_cache::{BlockAddress, BlockKey, Pin, PinOutcome, Standing};
 

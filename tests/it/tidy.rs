@@ -19,9 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cluster", &["actors", "cache", "config"]),
     (
         "gateway",
-        &[
-            "actors", "cache", "cluster", "config", "model", "services",
-        ],
+        &["actors", "cache", "cluster", "config", "model", "services"],
     ),
     (
         "node",

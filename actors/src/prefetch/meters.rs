@@ -7,8 +7,11 @@ use ultrakv_cache::prefetch::{BySource, Source};
 use super::report::{PrefetchReport, SourceReport};
 use crate::telemetry;
 
+/// Reads one count of a report.
+type Read = fn(&SourceReport) -> u64;
+
 /// What can become of a block, and how its count is read.
-const OUTCOMES: [(&str, fn(&SourceReport) -> u64); 10] = [
+const OUTCOMES: [(&str, Read); 10] = [
     ("asked", |of| of.asked_blocks),
     ("stored", |of| of.stored_blocks),
     ("known", |of| of.known_blocks),

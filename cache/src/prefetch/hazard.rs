@@ -55,7 +55,7 @@ impl Class {
 pub(super) fn bin_start_ms(bin: usize) -> u64 {
     let octave = 1_u64 << (bin / 2).min(62);
     // A half octave up is a factor of the square root of two: 181 / 128.
-    let start = if bin % 2 == 0 {
+    let start = if bin.is_multiple_of(2) {
         octave
     } else {
         octave * 181 / 128
@@ -145,13 +145,15 @@ impl Hazard {
         let chance = &self.chance[class.0];
         let until_ms = silent_ms.saturating_add(window_ms);
         let mut silent = 1.0;
-        for bin in bin(silent_ms)..=bin(until_ms) {
+        let last = bin(until_ms);
+        let bins = chance.iter().enumerate().take(last + 1);
+        for (bin, chance) in bins.skip(bin(silent_ms)) {
             let start_ms = bin_start_ms(bin);
             let end_ms = bin_start_ms(bin + 1);
             let covered_ms = end_ms.min(until_ms).saturating_sub(start_ms.max(silent_ms));
             // The last bin has no end; what it says is taken for an octave's half.
             let part = (as_f64(covered_ms) / as_f64((end_ms - start_ms).max(1))).min(1.0);
-            silent *= (1.0 - chance[bin]).max(0.0).powf(part);
+            silent *= (1.0 - chance).max(0.0).powf(part);
         }
         1.0 - silent
     }

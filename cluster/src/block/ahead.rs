@@ -104,6 +104,7 @@ impl Inner {
             let put = BlockPut {
                 address: wanted.address,
                 parent: wanted.parent,
+                depth: 0,
                 header: block.header,
                 payload: block.payload,
                 pin: Pin::None,

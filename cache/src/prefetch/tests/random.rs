@@ -68,6 +68,37 @@ struct World {
     all: Vec<PrefetchEffect>,
 }
 
+fn arrived(chain: u32, blocks: u32, named: bool) -> PrefetchEvent {
+    PrefetchEvent::Arrived(Arrival {
+        arena: ARENA,
+        chain: addresses(chain, 0..blocks),
+        block_tokens: 512 * (chain % 3),
+        session: named.then_some(SessionName(u64::from(chain))),
+    })
+}
+
+fn demanded(kind: u32, blocks: u32) -> Vec<Held> {
+    let held = match kind {
+        0 => Held::Here,
+        1 => THERE,
+        _ => Held::Nowhere,
+    };
+    (0..blocks).map(|_| held).collect()
+}
+
+fn hinted(session: u32, kind: u32) -> PrefetchEvent {
+    PrefetchEvent::Hinted {
+        arena: ARENA,
+        session: SessionName(u64::from(session)),
+        hint: match kind {
+            0 => SessionHint::Over,
+            _ => SessionHint::Due {
+                ms: 5_000 * u64::from(kind),
+            },
+        },
+    }
+}
+
 impl World {
     fn new(config: PrefetchConfig) -> Self {
         Self {
@@ -84,12 +115,7 @@ impl World {
                 chain,
                 blocks,
                 named,
-            } => PrefetchEvent::Arrived(Arrival {
-                arena: ARENA,
-                chain: addresses(chain, 0..blocks),
-                block_tokens: 512 * (chain % 3),
-                session: named.then_some(SessionName(u64::from(chain))),
-            }),
+            } => arrived(chain, blocks, named),
             Step::Answer { kind } => {
                 let (ticket, blocks) = self.asked.pop_front().unwrap_or((Ticket(0), 3));
                 let held = |place: usize| match (kind, place % 5) {
@@ -130,7 +156,7 @@ impl World {
             } => PrefetchEvent::Demanded(Demand {
                 arena: ARENA,
                 blocks: addresses(chain, from..from + blocks),
-                found: vec![[Held::Here, THERE, Held::Nowhere][kind as usize]; blocks as usize],
+                found: demanded(kind, blocks),
                 is_whole: whole,
             }),
             Step::Evict { chain, place } => PrefetchEvent::Evicted {
@@ -142,16 +168,7 @@ impl World {
                 before: 0,
                 elapsed_us: u64::from(us),
             },
-            Step::Hint { session, kind } => PrefetchEvent::Hinted {
-                arena: ARENA,
-                session: SessionName(u64::from(session)),
-                hint: match kind {
-                    0 => SessionHint::Over,
-                    _ => SessionHint::Due {
-                        ms: 5_000 * u64::from(kind),
-                    },
-                },
-            },
+            Step::Hint { session, kind } => hinted(session, kind),
             Step::Purge => PrefetchEvent::Purged { arena: ARENA },
             Step::Pass { ms } => {
                 self.rig.pass(u64::from(ms));

@@ -6,7 +6,7 @@ use super::*;
 fn an_arrival_fetches_what_is_elsewhere_from_the_root_to_the_first_gap() {
     // H: here, T: there, N: nowhere; and the places that are fetched.
     for (held, want) in [
-        ("HHHH", &[] as &[u32]),
+        ("HHHH", [].as_slice()),
         ("TTTT", &[0, 1, 2, 3]),
         ("HTHT", &[1, 3]),
         ("HTNT", &[1]),
