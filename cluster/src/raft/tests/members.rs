@@ -48,8 +48,14 @@ async fn a_member_that_lags_gets_a_snapshot_over_one_stream() {
         bench.net.seen(Kind::RaftSnapshot) >= 2,
         "a head and a piece at least"
     );
-    let status = nodes[2].consensus.status();
-    assert!(status.snapshot_index > behind, "{status:?}");
+    // What is told of a snapshot follows its installation by a moment.
+    let told = async {
+        while nodes[2].consensus.status().snapshot_index <= behind {
+            tokio::task::yield_now().await;
+        }
+    };
+    let told = tokio::time::timeout(LONG, told).await;
+    assert!(told.is_ok(), "{:?}", nodes[2].consensus.status());
     for number in 0..10 {
         assert!(nodes[2].knows(&format!("s{number}")));
     }
