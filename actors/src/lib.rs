@@ -19,6 +19,7 @@
 //! Features: `chaos` compiles hooks that kill, stall and panic actors; for tests of other rooms.
 
 pub mod clock;
+mod coder;
 pub mod device;
 mod domain;
 mod entropy;
@@ -40,6 +41,7 @@ mod watcher;
 mod tests;
 
 pub use clock::{Clock, Deadline, UnixMs};
+pub use coder::{Coder, Encoding, Quality};
 pub use domain::{Domain, DomainTag};
 pub use entropy::{BootId, Entropy, EntropyError};
 pub use error::RequestError;

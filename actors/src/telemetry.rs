@@ -67,6 +67,18 @@ pub const PREFETCH_ALLOWANCE_BYTES: &str = "ultrakv_prefetch_allowance_bytes";
 pub const PREFETCH_IN_FLIGHT_BYTES: &str = "ultrakv_prefetch_in_flight_bytes";
 /// Counter: actors started again. Labels: `kind`.
 pub const RESTARTS: &str = "ultrakv_actor_restarts_total";
+/// Counter: blocks by what they were stored as, and why. Labels: `codec`, `reason`.
+pub const CODEC_BLOCKS: &str = "ultrakv_codec_blocks_total";
+/// Counter: bytes that were encoded and decoded. Labels: `operation` (`encode`, `decode`), `form` (`plain`, `stored`).
+pub const CODEC_BYTES: &str = "ultrakv_codec_bytes_total";
+/// Gauge: stored bytes over plain bytes of all blocks that went in since the start.
+pub const CODEC_RATIO: &str = "ultrakv_codec_stored_ratio";
+/// Counter: blocks that were coarser than their reader takes.
+pub const CODEC_REFUSED: &str = "ultrakv_codec_refused_total";
+/// Counter: stored blocks that could not be decoded. Labels: `code`.
+pub const CODEC_FAILURES: &str = "ultrakv_codec_failures_total";
+/// Histogram: seconds that encoding a block, or decoding a request's blocks on one thread, took. Labels: `operation`.
+pub const CODEC_SECONDS: &str = "ultrakv_codec_seconds";
 /// Histogram: seconds from a handle's call to its answer. Labels: `operation`.
 pub const REQUEST_SECONDS: &str = "ultrakv_request_seconds";
 
@@ -98,6 +110,13 @@ const COUNTERS: &[(&str, &str)] = &[
         PREFETCH_MISSED,
         "Blocks needed from elsewhere that nobody had fetched ahead",
     ),
+    (CODEC_BLOCKS, "Blocks by what they were stored as, and why"),
+    (CODEC_BYTES, "Bytes that were encoded and decoded"),
+    (
+        CODEC_REFUSED,
+        "Blocks that were coarser than their reader takes",
+    ),
+    (CODEC_FAILURES, "Stored blocks that could not be decoded"),
 ];
 
 /// Gauges, and what they mean.
@@ -148,6 +167,11 @@ const GAUGES: &[(&str, Unit, &str)] = &[
         Unit::Bytes,
         "Bytes fetched ahead on their way",
     ),
+    (
+        CODEC_RATIO,
+        Unit::Count,
+        "Stored bytes over plain bytes of all blocks that went in",
+    ),
 ];
 
 /// Tells the recorder what the metrics mean; called once a node.
@@ -159,6 +183,11 @@ pub(crate) fn describe() {
         metrics::describe_gauge!(*name, *unit, *text);
     }
     metrics::describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from call to answer");
+    metrics::describe_histogram!(
+        CODEC_SECONDS,
+        Unit::Seconds,
+        "Time encoding and decoding took"
+    );
 }
 
 /// Notes that an actor is started again.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ultrakv_cache::BlockKey;
+use ultrakv_cache::{BlockKey, Codec};
 
 use crate::BootId;
 
@@ -13,12 +13,12 @@ pub trait BlockWatcher: fmt::Debug + Send + Sync {
     /// A shard begins a life, with nothing in it.
     fn began(&self, shard: usize, life: BootId);
 
-    /// A block of the present life can be read.
-    fn appeared(&self, shard: usize, key: &BlockKey, run: &BlockKey);
+    /// A block of the present life can be read, encoded like this.
+    fn appeared(&self, shard: usize, key: &BlockKey, run: &BlockKey, codec: Codec);
 
     /// A block that had appeared can be read no more; the slot is that of its run's head.
     fn vanished(&self, shard: usize, key: &BlockKey, slot: u16);
 
     /// A block of the present life is there, as somebody asked for with [`crate::CacheHandle::tell_blocks`].
-    fn listed(&self, shard: usize, key: &BlockKey, slot: u16);
+    fn listed(&self, shard: usize, key: &BlockKey, slot: u16, codec: Codec);
 }

@@ -67,6 +67,22 @@ impl BlockHeader {
         header
     }
 
+    /// The header of the numbers that the payload of `stored` decodes to, under the same `key`. The bound of their error stays.
+    pub fn seal_decoded(stored: &Self, key: &BlockKey, plain: &[u8]) -> Self {
+        let mut header = Self {
+            error_max: stored.error_max,
+            ..Self::seal(stored.layout, stored.tokens, key, &[])
+        };
+        header.payload_bytes = u64::try_from(plain.len()).unwrap_or(u64::MAX);
+        header.checksum = header.checksum_of(key, plain);
+        header
+    }
+
+    /// Whether every bit of the numbers is what was computed: nothing was lost now or in an earlier life of them.
+    pub fn is_exact(&self) -> bool {
+        self.codec.is_exact() && self.error_max == 0.0
+    }
+
     /// Whether `payload` is what was sealed into this header under this `key`: right bytes under a wrong key fail too.
     pub fn verify(&self, key: &BlockKey, payload: &[u8]) -> bool {
         u64::try_from(payload.len()) == Ok(self.payload_bytes)

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::arena::{Extents, PageRange};
 use crate::block::BlockHeader;
+use crate::codec::Codec;
 use crate::event::{ArenaId, LeaseId, Pin, ReservationId, Ticket};
 use crate::key::BlockKey;
 
@@ -47,6 +48,8 @@ pub struct Listed {
     pub ttl_ms: Option<u64>,
     /// Bytes of its payload.
     pub payload_bytes: u64,
+    /// How its payload is encoded.
+    pub codec: Codec,
 }
 
 /// What became of one key of a pin request.
@@ -214,6 +217,8 @@ pub enum Effect {
         key: BlockKey,
         /// The first block of its run, as its writer said.
         run: BlockKey,
+        /// How its payload is encoded.
+        codec: Codec,
     },
     /// Where [`crate::ShardConfig::tells_changes`]: a block that had appeared is here no more.
     Vanished {

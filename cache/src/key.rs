@@ -28,6 +28,7 @@ const CONTEXT_TAG: &str = "UltraKV 2026-11 domain tag v1";
 const CONTEXT_SPACE: &str = "UltraKV 2026-11 chained block key space v1";
 const CONTEXT_OPAQUE: &str = "UltraKV 2026-11 opaque block key v1";
 const CONTEXT_ENTRY: &str = "UltraKV 2026-11 domain of entries v1";
+const CONTEXT_TERMS: &str = "UltraKV 2026-11 domain under terms v1";
 const CONTEXT_FINGERPRINT: &str = "UltraKV 2026-11 domain fingerprint v1";
 
 /// Name of a block: a digest of everything that produced it. Equal keys mean interchangeable values.
@@ -183,6 +184,17 @@ impl EffectiveDomain {
         let mut name = [0; 16];
         name.copy_from_slice(digest.split_at(16).0);
         name
+    }
+
+    /// The part of this domain in which values are interchangeable only on `terms`, such as an error that its readers accept. Nothing
+    /// stored there can be named without the same terms, so whoever accepts less never meets it.
+    #[must_use]
+    pub fn under(&self, terms: &[u8]) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key(CONTEXT_TERMS);
+        hash.update(&self.0);
+        hash.update(&length(terms));
+        hash.update(terms);
+        Self(*hash.finalize().as_bytes())
     }
 
     /// A number that tells domains apart in logs and file names and reveals nothing of the secret.

@@ -110,11 +110,8 @@ impl Domains {
         let (keyring, held) = found.ok_or_else(|| UnknownService {
             service: service.to_owned(),
         })?;
-        Ok(Domain {
-            effective: keyring.effective(salt.unwrap_or_default().as_bytes()),
-            arena: held.arena,
-            tag: held.tag,
-        })
+        let effective = keyring.effective(salt.unwrap_or_default().as_bytes());
+        Ok(Domain::new(effective, held.arena, held.tag))
     }
 
     /// The sharing of a service and its generation.

@@ -9,13 +9,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use ultrakv_actors::{ChildSpec, EntropyError, Node, StartError};
+use ultrakv_actors::{ChildSpec, Coder, EntropyError, Node, StartError};
 
 use crate::block::{BlockMover, BlockOptions, BlockParts, BlockReports};
 use crate::book::Book;
 use crate::control::ControlRuntime;
 use crate::director::{self, Directed, Origin, Phase};
-use crate::directory::{Directory, Form, Tier};
+use crate::directory::{Directory, Tier};
 use crate::duty::{Failed, duty};
 use crate::entry::{EntryHost, EntryRouter, HostLinks, HostPlan, Tenured};
 use crate::handle::{ClusterHandle, Inner};
@@ -181,12 +181,8 @@ pub(crate) async fn start(
     children.extend(directed.mover.as_ref().map(BlockMover::child));
     children.extend(directed.mesh.as_ref().map(Mesh::spec));
     children.push(directing(&directed));
-    node.attach(ChildSpec::supervisor(
-        "cluster",
-        "ClusterSupervisor",
-        children,
-    ))
-    .await?;
+    let family = ChildSpec::supervisor("cluster", "ClusterSupervisor", children);
+    node.attach(family).await?;
     let blocks = parts.router();
     // Alone there is nobody to fetch from.
     if directed.mover.is_some() {
@@ -202,6 +198,7 @@ pub(crate) async fn start(
         tenures,
         entries,
         blocks,
+        coder: Coder::new(node.cache().page_bytes(), node.clock().clone()),
     });
     handle.settle_in(ENTER_WITHIN).await;
     Ok(handle)
@@ -496,10 +493,9 @@ fn block_parts(
 /// What a node's shards tell of their blocks: the watcher that a member's node is started with.
 #[must_use]
 pub fn block_reports(shards: usize) -> Arc<BlockReports> {
-    // Raw blocks in the host's memory: what shards hold today.
-    let form = Form::new(Tier::Host, 0).unwrap_or_else(|| unreachable!("codec 0 is a codec"));
     let waiting_max = BlockOptions::default().report_waiting_max;
-    Arc::new(BlockReports::new(shards, form, waiting_max))
+    // The host's memory is what shards are made of today.
+    Arc::new(BlockReports::new(shards, Tier::Host, waiting_max))
 }
 
 /// The tenure as the entries' host asks for it.

@@ -94,6 +94,13 @@ impl CacheHandle {
         &self.inner.prefetch
     }
 
+    /// Bytes of a page, in which shards give room.
+    #[must_use]
+    pub fn page_bytes(&self) -> u32 {
+        let first = self.inner.shards.first();
+        first.map_or(1, |shard| shard.plan.config.page_bytes)
+    }
+
     /// The node's budget in bytes.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {

@@ -149,9 +149,9 @@ impl ShardState {
                 Effect::Discard { arena, pages } => self.discard(arena, pages),
                 Effect::ArenaClosed { arena } => self.close(arena),
                 Effect::Pressure { .. } => self.press(),
-                Effect::Appeared { key, run } => {
+                Effect::Appeared { key, run, codec } => {
                     if let Some(watcher) = &self.link.watcher {
-                        watcher.appeared(self.link.port.index, &key, &run);
+                        watcher.appeared(self.link.port.index, &key, &run, codec);
                     }
                 }
                 Effect::Vanished { key, slot } => {
@@ -243,7 +243,7 @@ impl ShardState {
         let page = self.list(from, blocks_max);
         if let Some(watcher) = &self.link.watcher {
             for block in &page.blocks {
-                watcher.listed(self.link.port.index, &block.key, block.slot);
+                watcher.listed(self.link.port.index, &block.key, block.slot, block.codec);
             }
         }
         page

@@ -3,6 +3,7 @@
 mod blocks;
 mod budgets;
 mod chaos;
+mod encoded;
 mod guests;
 mod limits;
 mod policies;
@@ -138,11 +139,12 @@ impl Rig {
 }
 
 fn new_domain(cache: &CacheHandle, secret: u8) -> Domain {
-    Domain {
-        effective: DomainSecret::from_bytes([secret; 32]).effective(0, b""),
-        arena: cache.open_arena(),
-        tag: crate::DomainTag([secret; 16]),
-    }
+    let effective = DomainSecret::from_bytes([secret; 32]).effective(0, b"");
+    Domain::new(
+        effective,
+        cache.open_arena(),
+        crate::DomainTag([secret; 16]),
+    )
 }
 
 fn space(domain: &Domain) -> KeySpace {

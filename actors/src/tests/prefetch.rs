@@ -8,8 +8,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use ultrakv_cache::BlockKey;
 use ultrakv_cache::prefetch::{Held, Landing, LinkId, Wanted};
+use ultrakv_cache::{BlockKey, Codec};
 
 use super::*;
 use crate::{
@@ -51,7 +51,7 @@ impl BlockWatcher for Shelf {
         self.change(BTreeSet::clear);
     }
 
-    fn appeared(&self, _shard: usize, key: &BlockKey, _run: &BlockKey) {
+    fn appeared(&self, _shard: usize, key: &BlockKey, _run: &BlockKey, _codec: Codec) {
         self.change(|keys| {
             keys.insert(*key);
         });
@@ -63,7 +63,7 @@ impl BlockWatcher for Shelf {
         });
     }
 
-    fn listed(&self, _shard: usize, _key: &BlockKey, _slot: u16) {}
+    fn listed(&self, _shard: usize, _key: &BlockKey, _slot: u16, _codec: Codec) {}
 }
 
 /// The other node, as the prefetch actor of this one reaches it.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use ultrakv_cache::Codec;
+
 use super::*;
 use crate::{ActorState, BlockWatcher, BootId};
 
@@ -25,7 +27,14 @@ impl BlockWatcher for Watcher {
         told.lives.push(life);
     }
 
-    fn appeared(&self, shard: usize, key: &ultrakv_cache::BlockKey, run: &ultrakv_cache::BlockKey) {
+    fn appeared(
+        &self,
+        shard: usize,
+        key: &ultrakv_cache::BlockKey,
+        run: &ultrakv_cache::BlockKey,
+        codec: Codec,
+    ) {
+        assert_eq!(codec, Codec::Raw);
         let before = self.0.lock().unwrap().blocks.insert(*key, (shard, *run));
         assert_eq!(before, None);
     }
@@ -38,7 +47,8 @@ impl BlockWatcher for Watcher {
         told.vanished += 1;
     }
 
-    fn listed(&self, shard: usize, key: &ultrakv_cache::BlockKey, slot: u16) {
+    fn listed(&self, shard: usize, key: &ultrakv_cache::BlockKey, slot: u16, codec: Codec) {
+        assert_eq!(codec, Codec::Raw);
         let mut told = self.0.lock().unwrap();
         let (at, of) = told.blocks[key];
         assert_eq!((at, slot), (shard, of.slot()));

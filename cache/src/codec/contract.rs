@@ -35,6 +35,8 @@ pub struct Contract {
     pub logit_deviation: f32,
     /// Whether the owner asked for archives, whose error is told but large.
     pub archive: bool,
+    /// The rung furthest down that may be taken, however much error is accepted: where a size is wanted, nothing is lost beyond it.
+    pub coarsest: Codec,
 }
 
 impl Contract {
@@ -44,17 +46,27 @@ impl Contract {
             output_error_max,
             logit_deviation: 3.0,
             archive: false,
+            coarsest: Codec::Archive,
         }
     }
 
     /// The rungs that may keep it, smallest first; exact ones come after.
     fn rungs(&self) -> impl Iterator<Item = Codec> + use<> {
-        let accepts = self.output_error_max > 0.0;
-        let archive = (accepts && self.archive).then_some(Codec::Archive);
-        let others = [Codec::Entropy, Codec::Int4, Codec::Fp8, Codec::Int8];
-        archive
-            .into_iter()
-            .chain(others.into_iter().filter(move |_| accepts))
+        let (accepts, archive, coarsest) = (
+            self.output_error_max > 0.0,
+            self.archive,
+            self.coarsest.code(),
+        );
+        let down = [
+            Codec::Archive,
+            Codec::Entropy,
+            Codec::Int4,
+            Codec::Fp8,
+            Codec::Int8,
+        ];
+        down.into_iter().filter(move |codec| {
+            accepts && codec.code() <= coarsest && (archive || *codec != Codec::Archive)
+        })
     }
 }
 

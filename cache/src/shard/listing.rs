@@ -50,6 +50,7 @@ impl Shard {
             pin: record.pin(),
             ttl_ms: self.ttl_ms(record.expires()),
             payload_bytes: record.header().payload_bytes,
+            codec: record.header().codec,
         }
     }
 

@@ -231,8 +231,8 @@ impl Shard {
         }
         self.store(&reservation);
         if self.config.tells_changes {
-            let (key, run) = (block.key, block.run);
-            self.changes.push(Effect::Appeared { key, run });
+            let (key, run, codec) = (block.key, block.run, block.header.codec);
+            self.changes.push(Effect::Appeared { key, run, codec });
         }
         self.counted.stored += 1;
         Effect::Stored { ticket }

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use ultrakv_actors::clock::Now;
 use ultrakv_actors::{BlockWatcher, BootId};
-use ultrakv_cache::BlockKey;
+use ultrakv_cache::{BlockKey, Codec};
 
 use super::message::LifeMark;
 use super::meters;
 use crate::NodeId;
 use crate::directory::{
     Applied, BATCH_RECORDS_MAX, BatchBuilder, DirectoryKey, Dropped, Form, Life, Place,
-    ReportOutcome, Reporter, Section,
+    ReportOutcome, Reporter, Section, Tier,
 };
 
 /// Sections of one life in one batch.
@@ -44,7 +44,7 @@ pub(super) trait Wake: Send + Sync {
 /// What this node's shards have to tell the directory. Give it to [`ultrakv_actors::NodePlan::watcher`].
 pub struct BlockReports {
     shards: Box<[Mutex<Option<Feed>>]>,
-    form: Form,
+    tier: Tier,
     waiting_max: usize,
     corrections: Mutex<BTreeMap<(BootId, Place), u64>>,
     waker: Mutex<Option<Box<dyn Wake>>>,
@@ -100,12 +100,12 @@ pub(super) struct PageAsk {
 }
 
 impl BlockReports {
-    /// For a node of so many shards, whose blocks are in this form; each shard may have `waiting_max` changes waiting.
+    /// For a node of so many shards, whose blocks are in this tier; each shard may have `waiting_max` changes waiting.
     #[must_use]
-    pub fn new(shards: usize, form: Form, waiting_max: usize) -> Self {
+    pub fn new(shards: usize, tier: Tier, waiting_max: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| Mutex::new(None)).collect(),
-            form,
+            tier,
             waiting_max,
             corrections: Mutex::default(),
             waker: Mutex::new(None),
@@ -162,6 +162,12 @@ impl BlockReports {
         self.woken.store(false, Ordering::SeqCst);
         self.full.store(false, Ordering::SeqCst);
         self.wake(false);
+    }
+
+    /// The form of a block of this node with this codec.
+    fn form(&self, codec: Codec) -> Form {
+        Form::new(self.tier, codec.code())
+            .unwrap_or_else(|| unreachable!("codecs have numbers below 16"))
     }
 
     fn wake(&self, full: bool) {
@@ -449,14 +455,13 @@ impl BlockWatcher for BlockReports {
         self.wake(false);
     }
 
-    fn appeared(&self, shard: usize, key: &BlockKey, run: &BlockKey) {
+    fn appeared(&self, shard: usize, key: &BlockKey, run: &BlockKey, codec: Codec) {
         let place = Place {
             slot: run.slot(),
             key: DirectoryKey::of(key),
         };
-        self.with(shard, |feed| {
-            feed.reporter.add(place, self.form, None, true)
-        });
+        let form = self.form(codec);
+        self.with(shard, |feed| feed.reporter.add(place, form, None, true));
     }
 
     fn vanished(&self, shard: usize, key: &BlockKey, slot: u16) {
@@ -464,11 +469,11 @@ impl BlockWatcher for BlockReports {
         self.with(shard, |feed| feed.reporter.remove(Place { slot, key }));
     }
 
-    fn listed(&self, shard: usize, key: &BlockKey, slot: u16) {
+    fn listed(&self, shard: usize, key: &BlockKey, slot: u16, codec: Codec) {
         let key = DirectoryKey::of(key);
+        let form = self.form(codec);
         self.with(shard, |feed| {
-            feed.reporter
-                .add(Place { slot, key }, self.form, None, false);
+            feed.reporter.add(Place { slot, key }, form, None, false);
         });
     }
 }

@@ -41,8 +41,17 @@ const ASKED_AT_ONCE: usize = 2;
 /// Frames up to this are checked where they arrive; larger ones on a thread that may block.
 const CHECK_INLINE_BYTES_MAX: usize = 256 << 10;
 
-/// The codecs that this build reads.
-pub(super) const CODECS: [u8; 1] = [Codec::Raw.code()];
+/// The codecs that this build reads: stored bytes travel as they are, and whoever wants numbers decodes them.
+pub(super) const CODECS: [u8; Codec::ALL.len()] = [
+    Codec::Raw.code(),
+    Codec::Exponent.code(),
+    Codec::Planes.code(),
+    Codec::Int8.code(),
+    Codec::Fp8.code(),
+    Codec::Int4.code(),
+    Codec::Entropy.code(),
+    Codec::Archive.code(),
+];
 
 /// A block that is wanted from others.
 #[derive(Clone, Debug)]

@@ -67,11 +67,7 @@ pub(super) struct ServiceParts {
 
 /// A domain of which only the arena counts: blocks are named by keys, which nobody derives here.
 pub(super) const fn domain_of(tag: DomainTag, arena: ultrakv_cache::ArenaId) -> Domain {
-    Domain {
-        effective: EffectiveDomain::from_bytes([0; 32]),
-        arena,
-        tag,
-    }
+    Domain::new(EffectiveDomain::from_bytes([0; 32]), arena, tag)
 }
 
 impl BlockService {

@@ -28,7 +28,7 @@ use ultrakv_cache::{
 
 use super::*;
 use crate::NodeId;
-use crate::directory::{Applied, Directory, Form, Place, ReportOutcome, Section, Tier, decode};
+use crate::directory::{Applied, Directory, Place, ReportOutcome, Section, Tier, decode};
 use crate::peer::{Caller, Parcel, ParcelStream, PeerError};
 use crate::wire::Kind;
 
@@ -461,8 +461,8 @@ impl Member {
         (net, log, map): (&Arc<Net>, &Arc<Log>, &Arc<Map>),
     ) -> Self {
         let shards = 2;
-        let form = Form::new(Tier::Host, 0).unwrap();
-        let reports = Arc::new(BlockReports::new(shards, form, options.report_waiting_max));
+        let reports = BlockReports::new(shards, Tier::Host, options.report_waiting_max);
+        let reports = Arc::new(reports);
         let mut plan = NodePlan::host(
             Budget::of_bytes(bytes_max),
             PAGE,
@@ -518,11 +518,9 @@ impl Member {
 
     fn domain(&self, secret: u8) -> Domain {
         let tag = DomainTag([secret; 16]);
-        Domain {
-            effective: DomainSecret::from_bytes([secret; 32]).effective(0, b""),
-            arena: self.tags.arena(tag).unwrap_or(ArenaId(u32::MAX)),
-            tag,
-        }
+        let effective = DomainSecret::from_bytes([secret; 32]).effective(0, b"");
+        let arena = self.tags.arena(tag).unwrap_or(ArenaId(u32::MAX));
+        Domain::new(effective, arena, tag)
     }
 }
 

@@ -99,11 +99,11 @@ impl Rig {
             net,
             register,
             members,
-            domain: Domain {
-                effective: DomainSecret::from_bytes([9; 32]).effective(0, b""),
-                arena: ArenaId(1),
-                tag: DomainTag([7; 16]),
-            },
+            domain: Domain::new(
+                DomainSecret::from_bytes([9; 32]).effective(0, b""),
+                ArenaId(1),
+                DomainTag([7; 16]),
+            ),
         };
         rig.until_settled().await;
         rig

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arena::Extents;
+use crate::codec::Codec;
 use crate::entry::{Entry, EntryBox, EntryClass};
 use crate::event::ListPage;
+use crate::layout::{BlockKind, Dtype};
 
 mod entries;
 mod event;
@@ -38,8 +40,28 @@ fn chain_to(of: usize) -> Vec<usize> {
 }
 
 /// Equal keys have equal values, so the number decides the header: one to eight pages.
+/// Every third block is raw, the others encoded, one of them with loss: what a shard counts is what is stored.
 fn header_of(of: usize) -> BlockHeader {
-    header(&key(of), u32::try_from(of).unwrap(), 100 + of * 83)
+    let raw = header(&key(of), u32::try_from(of).unwrap(), 100 + of * 83);
+    match of % 3 {
+        0 => raw,
+        1 => BlockHeader {
+            codec: Codec::Planes,
+            ..raw
+        },
+        _ => BlockHeader {
+            layout: BlockLayout {
+                kind: BlockKind::Kv,
+                dtype: Dtype::Bf16,
+                layers: 2,
+                kv_heads: 4,
+                head_size: 64,
+            },
+            codec: Codec::Int4,
+            error_max: 0.5,
+            ..raw
+        },
+    }
 }
 
 #[derive(Clone, Debug)]

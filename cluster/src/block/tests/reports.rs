@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use ultrakv_actors::BootId;
 use ultrakv_actors::clock::Now;
-use ultrakv_cache::BlockKey;
+use ultrakv_cache::{BlockKey, Codec};
 
 use super::*;
 use crate::block::feed::{Batch, PageAsk};
-use crate::directory::Life;
+use crate::directory::{Form, Life};
 
 const SHARDS: usize = 2;
 const KEYS: usize = 24;
@@ -77,6 +77,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..160)
 }
 
+/// Equal keys have equal values, so the number decides how a block is encoded.
+fn codec(number: usize) -> Codec {
+    Codec::ALL[number % Codec::ALL.len()]
+}
+
 /// One node's shards as sets, its reports, and a directory.
 struct Player {
     reports: BlockReports,
@@ -91,9 +96,8 @@ struct Player {
 
 impl Player {
     fn new(waiting_max: usize) -> Self {
-        let form = Form::new(Tier::Host, 0).unwrap();
         let player = Self {
-            reports: BlockReports::new(SHARDS, form, waiting_max),
+            reports: BlockReports::new(SHARDS, Tier::Host, waiting_max),
             directory: Directory::new(PLENTY),
             held: Default::default(),
             lives: [1, 1_001],
@@ -132,7 +136,8 @@ impl Player {
                         .vanished(shard, &key(number), key(number).slot());
                 } else {
                     self.held[shard].insert(number);
-                    self.reports.appeared(shard, &key(number), &key(number));
+                    self.reports
+                        .appeared(shard, &key(number), &key(number), codec(number));
                 }
             }
             Step::Restart(shard) => {
@@ -210,7 +215,8 @@ impl Player {
         let end = KEYS.min(from + count);
         for number in self.held[ask.shard].range(from..end) {
             let slot = key(*number).slot();
-            self.reports.listed(ask.shard, &key(*number), slot);
+            self.reports
+                .listed(ask.shard, &key(*number), slot, codec(*number));
         }
         (end < KEYS).then(|| u32::try_from(end).unwrap())
     }
@@ -243,7 +249,11 @@ impl Player {
     fn listed(&self) -> BTreeSet<(usize, usize)> {
         let of = |number: usize| {
             let holders = self.directory.holders(place(number)).into_iter();
-            holders.map(move |holder| (usize::from(holder.life.shard), number))
+            holders.map(move |holder| {
+                let form = Form::new(Tier::Host, codec(number).code());
+                assert_eq!(Some(holder.form), form, "listed in another form");
+                (usize::from(holder.life.shard), number)
+            })
         };
         (0..KEYS).flat_map(of).collect()
     }

@@ -54,10 +54,8 @@ async fn any_node_reads_writes_touches_and_deletes_what_another_owns() {
 async fn salts_of_one_domain_stay_apart() {
     let rig = Rig::start(1, &[b"a"], node_plan).await;
     rig.put(0, b"a", b"one").await.unwrap();
-    let salted = Domain {
-        effective: DomainSecret::from_bytes([9; 32]).effective(0, b"salt"),
-        ..rig.domain
-    };
+    let mut salted = rig.domain;
+    salted.effective = DomainSecret::from_bytes([9; 32]).effective(0, b"salt");
     let router = &rig.members[0].router;
     let found = router.get(&salted, b"a", rig.deadline(5_000)).await;
     assert_eq!(found, Ok(None));
@@ -112,10 +110,8 @@ async fn a_retired_domain_is_gone_from_owner_and_followers_and_never_comes_back(
     let rig = Rig::start(3, &[b"a", b"b"], node_plan).await;
     rig.put(0, b"a", b"one").await.unwrap();
     rig.put(0, b"b", b"two").await.unwrap();
-    let other = Domain {
-        tag: DomainTag([8; 16]),
-        ..rig.domain
-    };
+    let mut other = rig.domain;
+    other.tag = DomainTag([8; 16]);
     let router = &rig.members[0].router;
     let options = EntryOptions::kept(None);
     let kept = router.put(&other, b"a", Bytes::new(), options, rig.deadline(5_000));

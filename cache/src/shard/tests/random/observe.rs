@@ -1,7 +1,9 @@
 //! Responsible for what each effect may say, given what a naive observer knows.
 
 use super::super::*;
-use super::{Held, KnownBlock, Player, Step, chain_to, end_of, header_of, pages_of, parent_of};
+use super::{
+    Held, KEYS, KnownBlock, Player, Step, chain_to, end_of, header_of, pages_of, parent_of,
+};
 use crate::arena::Extents;
 
 impl Player {
@@ -76,7 +78,10 @@ impl Player {
 
     fn observe_change(&mut self, effect: &Effect) {
         match effect {
-            Effect::Appeared { key, run } => {
+            Effect::Appeared { key, run, codec } => {
+                let of = (0..KEYS).find(|of| super::super::key(*of) == *key);
+                let known = of.map(|of| header_of(of).codec);
+                assert_eq!(known, Some(*codec), "told in another form");
                 assert_eq!(self.told.insert(*key, *run), None, "appeared twice");
             }
             Effect::Vanished { key, slot } => {
