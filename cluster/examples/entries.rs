@@ -29,6 +29,7 @@ async fn main() {
         node_name: "one".to_owned(),
         version: String::new(),
         services: [("a".to_owned(), None)].into(),
+        encodings: [].into(),
         member: None,
         reports: None,
     };

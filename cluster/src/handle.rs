@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ultrakv_actors::clock::{Clock, Deadline};
 use ultrakv_actors::{
-    ActorInfo, BlockPut, BootId, Domain, LeasedBlock, Node, PolicyReport, PrefetchHandle, PutError,
-    RequestError, ShardReport, Stored,
+    ActorInfo, BlockPut, BootId, Coder, Domain, Encoding, LeasedBlock, Node, PolicyReport,
+    PrefetchHandle, PutError, RequestError, ShardReport, Stored,
 };
 use ultrakv_cache::{BlockAddress, BlockKey, Pin, PinOutcome, Standing};
 
@@ -40,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) tenures: Arc<Tenures>,
     pub(crate) entries: EntryRouter,
     pub(crate) blocks: BlockRouter,
+    pub(crate) coder: Coder,
     pub(crate) _control: ControlRuntime,
 }
 
@@ -91,12 +92,34 @@ impl ClusterHandle {
         self.is_up() && view.slots().ownerless() == 0 && directed.services.keys().all(knows)
     }
 
-    /// The domain of a service's caller. Two salts never share; no salt and an empty one do.
+    /// The domain of a service's caller for entries, and for blocks of bytes that only the caller knows: nothing of it ever
+    /// loses a bit. Two salts never share; no salt and an empty one do.
     ///
     /// # Errors
     /// When the cluster knows no such service.
     pub fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, UnknownService> {
-        self.inner.directed.domains.load().domain(service, salt)
+        let domain = self.inner.directed.domains.load().domain(service, salt)?;
+        Ok(domain.for_bytes(self.encoding(service)))
+    }
+
+    /// The domain of a service's caller for keys and values, and for what is computed from them: under the contract that the
+    /// service accepts.
+    ///
+    /// # Errors
+    /// When the cluster knows no such service.
+    pub fn numbers_domain(
+        &self,
+        service: &str,
+        salt: Option<&str>,
+    ) -> Result<Domain, UnknownService> {
+        let domain = self.inner.directed.domains.load().domain(service, salt)?;
+        Ok(domain.for_numbers(self.encoding(service)))
+    }
+
+    /// How blocks of a service are stored.
+    fn encoding(&self, service: &str) -> Encoding {
+        let encodings = &self.inner.plan.encodings;
+        encodings.get(service).copied().unwrap_or_default()
     }
 
     /// How many leading blocks of a chain are cached, wherever that is.
@@ -125,7 +148,9 @@ impl ClusterHandle {
         addresses: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<Vec<Option<LeasedBlock>>, RequestError> {
-        self.inner.blocks.get(domain, addresses, deadline).await
+        let blocks = self.inner.blocks.get(domain, addresses, deadline).await?;
+        let coder = &self.inner.coder;
+        Ok(coder.decode(domain, addresses, blocks, deadline).await)
     }
 
     /// The leading blocks of a chain that are cached.
@@ -138,7 +163,14 @@ impl ClusterHandle {
         chain: &[BlockAddress],
         deadline: Deadline,
     ) -> Result<Vec<LeasedBlock>, RequestError> {
-        self.inner.blocks.get_prefix(domain, chain, deadline).await
+        let blocks = self
+            .inner
+            .blocks
+            .get_prefix(domain, chain, deadline)
+            .await?;
+        let blocks = blocks.into_iter().map(Some).collect();
+        let blocks = self.inner.coder.decode(domain, chain, blocks, deadline);
+        Ok(blocks.await.into_iter().map_while(|block| block).collect())
     }
 
     /// Which of these blocks are cached, without moving any; with a lease they stay for that long.
@@ -186,6 +218,7 @@ impl ClusterHandle {
             Ack::Committed if is_alone => Ack::One,
             ack => ack,
         };
+        let put = self.inner.coder.encode(domain, put, deadline).await;
         self.inner.blocks.put_with(domain, put, ack, deadline).await
     }
 

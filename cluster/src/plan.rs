@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ultrakv_actors::Encoding;
 use ultrakv_config::ClusterSettings;
 
 use crate::block::{BlockOptions, BlockReports};
@@ -23,6 +24,8 @@ pub struct ClusterPlan {
     pub version: String,
     /// Every service, and its share group when it has one.
     pub services: BTreeMap<String, Option<String>>,
+    /// How each service's blocks are stored; as they come where nothing is said.
+    pub encodings: BTreeMap<String, Encoding>,
     /// The cluster that it is a member of; none for a cluster of its own that ends with the process.
     pub member: Option<MemberPlan>,
     /// What the shards tell of their blocks: the same that the node was started with as its watcher. None on a node whose
@@ -60,11 +63,22 @@ impl ClusterPlan {
             services: services
                 .map(|(name, service)| (name.clone(), service.share_group.clone()))
                 .collect(),
+            encodings: encodings(settings),
             // Settings with certificates and without a data folder do not load.
             member: data.and_then(|data| member(&settings.cluster, data)),
             reports: None,
         }
     }
+}
+
+fn encodings(settings: &ultrakv_config::Settings) -> BTreeMap<String, Encoding> {
+    let services = settings.services.keys();
+    services
+        .map(|name| {
+            let encoding = Encoding::from_settings(&settings.block_encoding(name));
+            (name.clone(), encoding)
+        })
+        .collect()
 }
 
 fn member(settings: &ClusterSettings, data: PathBuf) -> Option<MemberPlan> {

@@ -40,6 +40,7 @@ impl Rig {
             services: services
                 .map(|(name, group)| (name.to_owned(), group))
                 .into(),
+            encodings: BTreeMap::new(),
             member: None,
             reports: None,
         };
@@ -391,6 +392,7 @@ async fn a_second_cluster_on_one_node_is_refused() {
         node_name: "two".to_owned(),
         version: String::new(),
         services: BTreeMap::new(),
+        encodings: BTreeMap::new(),
         member: None,
         reports: None,
     };

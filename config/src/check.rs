@@ -3,6 +3,7 @@
 //! Each check names the key the operator can change, and where it was typed. Nothing here looks at the machine.
 
 mod cluster;
+mod encoding;
 mod policy;
 
 use crate::problem::{Origin, Problem, Warning};
@@ -15,6 +16,7 @@ pub(crate) fn check(loaded: &Loaded, policies: &[&'static str]) -> Vec<Problem> 
     check_cache(loaded, &mut problems);
     policy::check(loaded, policies, &mut problems);
     check_doors(loaded, &mut problems);
+    encoding::check(loaded, &mut problems);
     cluster::check(loaded, &mut problems);
     problems
 }
@@ -22,6 +24,7 @@ pub(crate) fn check(loaded: &Loaded, policies: &[&'static str]) -> Vec<Problem> 
 /// What is no contradiction and still worth a word.
 pub(crate) fn advise(loaded: &Loaded) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    encoding::advise(loaded, &mut warnings);
     cluster::advise(loaded, &mut warnings);
     warnings
 }

@@ -33,9 +33,10 @@ pub use plan::{Binds, Plan, PlanRequest, PlanRow, PlanWarning, Shape, plan};
 pub use problem::{ConfigError, Origin, Problem, Warning};
 pub use schema::schema;
 pub use settings::{
-    ADMIN_SERVICE, AuthSettings, CacheSettings, ClusterSettings, DEFAULT_SERVICE, Devices,
-    DoorSettings, KvDtype, LimitSettings, LogFormat, LogSettings, ModelSettings, ModelSource,
-    NodeSettings, ProcessSettings, ServiceSettings, Settings, Strategy,
+    ADMIN_SERVICE, AuthSettings, BlockEncoding, CacheSettings, ClusterSettings, DEFAULT_SERVICE,
+    Devices, DoorSettings, ERROR_PPM_DEFAULT, EncodingSettings, KvDtype, LimitSettings, LogFormat,
+    LogSettings, ModelSettings, ModelSource, NodeSettings, ProcessSettings, Rung, ServiceSettings,
+    Settings, Strategy,
 };
 pub use settle::{Loaded, ShapeHints};
 pub use show::{Effective, effective, to_yaml};

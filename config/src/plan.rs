@@ -47,7 +47,8 @@ pub struct PlanRequest<'a> {
     pub shape: Shape,
     /// How keys and values are stored.
     pub dtype: KvDtype,
-    /// What the operator asked for; none of the six changes the size of a block today, but for the page that it fills.
+    /// What the operator asked for. Blocks are counted at their full size under all six: how much smaller encoded ones are depends
+    /// on what is in them.
     pub strategy: Strategy,
     /// The budgets.
     pub settings: &'a Settings,
@@ -231,16 +232,6 @@ fn warnings(
                 ),
             });
         }
-    }
-    if matches!(request.strategy, Strategy::Compressed | Strategy::Quantized) {
-        warnings.push(PlanWarning {
-            code: "plan.raw_blocks",
-            message: format!(
-                "under `{}` blocks are still stored raw, so they take the memory shown here",
-                request.strategy.name()
-            ),
-            hint: "a smaller dtype halves it: model.kv_dtype".to_owned(),
-        });
     }
     warnings
 }

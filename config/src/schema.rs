@@ -7,6 +7,7 @@ use schemars::{Schema, json_schema};
 use serde_json::{Map, Value as Json, json};
 
 use crate::key::{self, Key, SERVICES_SECTION};
+use crate::source::ERROR_MAX;
 use crate::value::Kind;
 
 /// The schema of a settings file.
@@ -47,6 +48,10 @@ pub fn schema() -> Schema {
                     "strategy": {
                         "anyOf": [kind(key::STRATEGY), {"type": "null"}],
                         "description": "How the service's blocks are stored; its order of eviction is the node's.",
+                    },
+                    "error_max": {
+                        "anyOf": [kind(ERROR_MAX), {"type": "null"}],
+                        "description": "The relative error of the attention output that the service accepts where blocks are quantized; 0 for none.",
                     },
                 },
             },

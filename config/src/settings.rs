@@ -12,8 +12,10 @@ use std::time::Duration;
 use crate::ports;
 
 mod cluster;
+mod encoding;
 
 pub use cluster::ClusterSettings;
+pub use encoding::{BlockEncoding, ERROR_PPM_DEFAULT, EncodingSettings, Rung};
 
 /// Bytes in one mebibyte.
 const MIB: u64 = 1 << 20;
@@ -76,6 +78,8 @@ pub struct CacheSettings {
     pub strategy: Strategy,
     /// The order of eviction by name, when it is not the strategy's own.
     pub policy: Option<String>,
+    /// How blocks are stored, where the strategy does not say or is not to decide.
+    pub encoding: EncodingSettings,
     /// The node's budget, split over its shards; never exceeded.
     pub bytes_max: u64,
     /// The node's budget in tokens of cached blocks, split over its shards; whichever budget is reached first binds.
@@ -112,9 +116,9 @@ pub enum Strategy {
     Adaptive,
     /// As adaptive, in small pages.
     Paged,
-    /// As adaptive, and blocks are to be re-encoded without loss; not built yet.
+    /// As adaptive, and blocks are made smaller without loss.
     Compressed,
-    /// As adaptive, and blocks are to be kept in fewer bits; not built yet.
+    /// As adaptive, and blocks are in as few bits as each service accepts.
     Quantized,
 }
 
@@ -277,8 +281,11 @@ pub struct LimitSettings {
 pub struct ServiceSettings {
     /// Services of one share group reuse each other's blocks; without a group a service shares with nobody.
     pub share_group: Option<String>,
-    /// How its blocks are stored; as [`CacheSettings::strategy`] says when it is silent. Its order of eviction is the node's.
+    /// How its blocks are stored, whatever the node says; as the node says when it is silent. Its order of eviction is the node's.
     pub strategy: Option<Strategy>,
+    /// The relative error of the attention output that it accepts where blocks are quantized, in millionths; 0 for none at all,
+    /// [`ERROR_PPM_DEFAULT`] where nothing is said.
+    pub error_ppm: Option<u32>,
 }
 
 /// Who may come in.
@@ -342,6 +349,7 @@ impl Default for CacheSettings {
             enabled: true,
             strategy: Strategy::Adaptive,
             policy: None,
+            encoding: EncodingSettings::default(),
             bytes_max: 1024 * MIB,
             tokens_max: None,
             entry_bytes_max: 64 * MIB,

@@ -182,11 +182,13 @@ fn apply(loaded: &mut Loaded, given: &Given) {
             Some(())
         }
         Named::ServiceStrategy => {
-            settings
-                .services
-                .entry(given.target.service.clone())
-                .or_default()
-                .strategy = Plain::from_value(&given.value);
+            let service = settings.services.entry(given.target.service.clone());
+            service.or_default().strategy = Plain::from_value(&given.value);
+            Some(())
+        }
+        Named::ErrorMax => {
+            let service = settings.services.entry(given.target.service.clone());
+            service.or_default().error_ppm = millionths(&given.value);
             Some(())
         }
         Named::Key(key) => match &key.meaning {
@@ -219,6 +221,20 @@ fn apply(loaded: &mut Loaded, given: &Given) {
     }
 }
 
+/// A share in millionths, rounded: finer than anybody measures an error.
+fn millionths(share: &Value) -> Option<u32> {
+    let Value::Ratio(share) = share else {
+        return None;
+    };
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the kind holds it between 0 and 1"
+    )]
+    Some((share * 1e6).round() as u32)
+}
+
 fn with_part(address: SocketAddr, part: &Value) -> SocketAddr {
     match part {
         Value::Host(ip) => SocketAddr::new(*ip, address.port()),
@@ -242,10 +258,8 @@ fn winners(given: &[Given]) -> Vec<&Given> {
 
 /// What the operator should know about this value.
 fn warn(given: &Given) -> Option<Warning> {
-    let key = match given.target.named {
-        Named::Key(key) => key,
-        Named::ServiceStrategy => return strategy_warning(given),
-        Named::Service | Named::ShareGroup => return None,
+    let Named::Key(key) = given.target.named else {
+        return None;
     };
     let (code, message, hint) = match &key.meaning {
         Meaning::NotYet { .. } if given.value == Value::Flag(false) => return None,
@@ -262,15 +276,6 @@ fn warn(given: &Given) -> Option<Warning> {
             format!("only `{only}` exists: {because}"),
             None,
         ),
-        Meaning::Alias {
-            of: "cache.strategy",
-            ..
-        }
-        | Meaning::Setting { .. }
-            if given.target.path() == "cache.strategy" =>
-        {
-            return strategy_warning(given);
-        }
         Meaning::Alias {
             of: "cache.tokens_max",
             ..
@@ -306,20 +311,6 @@ fn warning(given: &Given, code: &'static str, message: String, hint: Option<Stri
 
 /// The documented bound below which `max_tokens` is warned about.
 const TOKENS_USEFUL_MIN: u64 = 512;
-
-/// What a strategy does not do yet.
-fn strategy_warning(given: &Given) -> Option<Warning> {
-    let strategy = Strategy::from_value(&given.value)?;
-    let name = match strategy {
-        Strategy::Compressed | Strategy::Quantized => strategy.name(),
-        Strategy::Lru | Strategy::Lfu | Strategy::Adaptive | Strategy::Paged => return None,
-    };
-    let message = format!(
-        "`{name}` does not re-encode blocks yet: they are stored raw, in the order of `adaptive`"
-    );
-    let hint = Some("write `adaptive` to name what runs today".to_owned());
-    Some(warning(given, "config.not_yet", message, hint))
-}
 
 /// The page of the strategy `paged`: a block that is no multiple of a page wastes an eighth of a default page on the mean, where
 /// arenas can bear four times as many pages.

@@ -27,7 +27,7 @@ pub struct Effective {
 /// Every setting, in the order of the table, services last.
 #[must_use]
 pub fn effective(loaded: &Loaded) -> Vec<Effective> {
-    let origin = |path: &str| loaded.origins.get(path).cloned().unwrap_or(Origin::Default);
+    let typed = |path: &str| loaded.origins.get(path).cloned().unwrap_or(Origin::Default);
     let mut list = Vec::new();
     for key in key::settings() {
         let Meaning::Setting { get, .. } = key.meaning else {
@@ -38,7 +38,7 @@ pub fn effective(loaded: &Loaded) -> Vec<Effective> {
             key: key.path.to_owned(),
             value: value.json(),
             text: value.text(),
-            origin: origin(key.path),
+            origin: typed(key.path),
         });
     }
     for (name, service) in &loaded.settings.services {
@@ -50,9 +50,9 @@ pub fn effective(loaded: &Loaded) -> Vec<Effective> {
         ];
         for (word, text) in words {
             let key = format!("{path}.{word}");
-            let own = origin(&key);
+            let own = typed(&key);
             let origin = if own == Origin::Default {
-                origin(&path)
+                typed(&path)
             } else {
                 own
             };
@@ -61,6 +61,16 @@ pub fn effective(loaded: &Loaded) -> Vec<Effective> {
                 value: text.clone().into(),
                 text,
                 origin,
+            });
+        }
+        if let Some(error_ppm) = service.error_ppm {
+            let error_max = f64::from(error_ppm) / 1e6;
+            let key = format!("{path}.error_max");
+            list.push(Effective {
+                value: error_max.into(),
+                text: Some(error_max.to_string()),
+                origin: typed(&key),
+                key,
             });
         }
     }
@@ -74,10 +84,13 @@ pub fn to_yaml(loaded: &Loaded) -> String {
     let mut open: Vec<String> = Vec::new();
     for setting in effective(loaded) {
         let mut parts: Vec<&str> = setting.key.split('.').collect();
-        if let Some(service) = setting.key.strip_prefix("services.") {
+        if let Some((service, word)) = setting
+            .key
+            .strip_prefix("services.")
+            .and_then(|rest| rest.rsplit_once('.'))
+        {
             // A service's name may hold full stops.
-            let (name, word) = service.rsplit_once('.').unwrap_or((service, ""));
-            parts = vec![SERVICES_SECTION, name, word];
+            parts = vec![SERVICES_SECTION, service, word];
         }
         let Some((word, sections)) = parts.split_last() else {
             continue;

@@ -65,6 +65,9 @@ pub(crate) struct Given {
     pub(crate) layer: Layer,
 }
 
+/// What a service may accept: a share of the attention output.
+pub(crate) const ERROR_MAX: Kind = Kind::Ratio { min: 0.0, max: 1.0 };
+
 /// What a value sets.
 #[derive(Clone, Copy)]
 pub(crate) enum Named {
@@ -76,6 +79,8 @@ pub(crate) enum Named {
     ShareGroup,
     /// A service's strategy.
     ServiceStrategy,
+    /// The error that a service accepts.
+    ErrorMax,
 }
 
 /// What a value sets, with the service's name where there is one.
@@ -104,12 +109,13 @@ impl Target {
         }
         let (section, rest) = path.split_once('.')?;
         let (service, word) = rest.rsplit_once('.').unwrap_or((rest, ""));
-        let named = match word {
-            "share_group" => Named::ShareGroup,
-            "strategy" => Named::ServiceStrategy,
+        let named = match (section, word) {
+            (SERVICES_SECTION, "share_group") => Named::ShareGroup,
+            (SERVICES_SECTION, "strategy") => Named::ServiceStrategy,
+            (SERVICES_SECTION, "error_max") => Named::ErrorMax,
             _ => return None,
         };
-        (section == SERVICES_SECTION).then(|| Self {
+        Some(Self {
             named,
             service: service.to_owned(),
         })
@@ -130,6 +136,7 @@ impl Target {
             Named::Service => format!("{SERVICES_SECTION}.{}", self.service),
             Named::ShareGroup => format!("{SERVICES_SECTION}.{}.share_group", self.service),
             Named::ServiceStrategy => format!("{SERVICES_SECTION}.{}.strategy", self.service),
+            Named::ErrorMax => format!("{SERVICES_SECTION}.{}.error_max", self.service),
         }
     }
 
@@ -139,6 +146,7 @@ impl Target {
             Named::Key(key) => key.kind,
             Named::Service | Named::ShareGroup => Kind::Name,
             Named::ServiceStrategy => key::STRATEGY,
+            Named::ErrorMax => ERROR_MAX,
         }
     }
 
@@ -258,7 +266,7 @@ fn suggest_key(path: &str) -> String {
             None => format!("the sections are: {}", sections.join(", ")),
         }
     } else if siblings.is_empty() {
-        "a service has `share_group` and `strategy`".to_owned()
+        "a service has `share_group`, `strategy` and `error_max`".to_owned()
     } else {
         format!("`{section}` has: {}", siblings.join(", "))
     }

@@ -167,8 +167,7 @@ fn budget_warnings(loaded: &Loaded, engine: &Engine) -> Vec<Warning> {
     let plan = ultrakv_config::plan(&PlanRequest {
         shape,
         dtype: settings.model.kv_dtype,
-        // Strategies that do nothing yet have been warned about where they were typed.
-        strategy: ultrakv_config::Strategy::Lru,
+        strategy: settings.cache.strategy,
         settings,
     });
     let warning = |found: ultrakv_config::PlanWarning| Warning {

@@ -16,6 +16,7 @@ async fn one() -> (Node, ClusterHandle, Deadline) {
         node_name: "one".to_owned(),
         version: "1.2.3".to_owned(),
         services: [("default".to_owned(), None)].into(),
+        encodings: [].into(),
         member: None,
         reports: None,
     };

@@ -5,8 +5,8 @@
 use super::{Key, Meaning, PRESETS, alias, always, not_yet, ours};
 use crate::value::{Kind, Value};
 
-const NO_COMPRESSION: &str = "blocks are stored raw, at their full size";
-const NO_QUANTIZATION: &str = "blocks keep every bit of the model's dtype";
+const NO_ADAPTING: &str =
+    "every block gets the smallest rung of the ladder that its service accepts, whatever the load";
 const NO_PERSISTENCE: &str = "the cache lives in memory and starts cold after a restart";
 const NO_DEVICES: &str = "blocks live in host memory; no accelerator memory is used";
 const NO_CLUSTER: &str = "cluster.certs makes the node a member of a cluster; this word cannot";
@@ -16,8 +16,6 @@ const NO_WARMUP: &str = "the cache starts cold";
 const NO_BATCHES: &str =
     "requests are run one by one; process.generations_concurrent_max sets how many at a time";
 
-/// A share of 1.
-const SHARE: Kind = Kind::Ratio { min: 0.0, max: 1.0 };
 /// `max_tokens` and its old name: below 128 nothing useful fits.
 const TOKENS: Kind = Kind::Count {
     min: 128,
@@ -94,18 +92,39 @@ pub(super) const KEYS: &[Key] = &[
         },
         secret: false,
     },
-    not_yet("kv_cache.use_compression", Kind::Flag, NO_COMPRESSION),
-    not_yet("kv_cache.compression_ratio", SHARE, NO_COMPRESSION),
-    not_yet(
-        "kv_cache.compression_method",
-        Kind::Choice(&["svd", "lowrank", "sparse"]),
-        NO_COMPRESSION,
+    alias(
+        "kv_cache.use_compression",
+        Kind::Flag,
+        "cache.compress",
+        "Blocks stored smaller without loss: cache.compress.",
     ),
-    not_yet("kv_cache.use_quantization", Kind::Flag, NO_QUANTIZATION),
-    not_yet(
+    alias(
+        "kv_cache.compression_ratio",
+        ours::COMPRESSION_RATIO,
+        "cache.compression_ratio",
+        "Stored bytes over original bytes: cache.compression_ratio.",
+    ),
+    Key {
+        path: "kv_cache.compression_method",
+        kind: Kind::Choice(&["svd", "lowrank", "sparse"]),
+        doc: "Documented; none of the three can restore a block, so the ladder of codecs is used whatever stands here.",
+        meaning: Meaning::Always {
+            only: None,
+            because: "the ladder of codecs restores what it stores; the documented methods cannot",
+        },
+        secret: false,
+    },
+    alias(
+        "kv_cache.use_quantization",
+        Kind::Flag,
+        "cache.quantize",
+        "Blocks that lose what their service accepts: cache.quantize.",
+    ),
+    alias(
         "kv_cache.quantization_bits",
-        Kind::Count { min: 4, max: 64 },
-        NO_QUANTIZATION,
+        ours::QUANTIZATION_BITS,
+        "cache.quantization_bits",
+        "Bits of a number, 8 or 4: cache.quantization_bits.",
     ),
     Key {
         path: "kv_cache.max_memory_mb",
@@ -142,12 +161,8 @@ pub(super) const KEYS: &[Key] = &[
         "model.kv_dtype",
         "How keys and values are stored: model.kv_dtype.",
     ),
-    not_yet("kv_cache.adaptive_compression", Kind::Flag, NO_COMPRESSION),
-    not_yet(
-        "kv_cache.adaptive_quantization",
-        Kind::Flag,
-        NO_QUANTIZATION,
-    ),
+    not_yet("kv_cache.adaptive_compression", Kind::Flag, NO_ADAPTING),
+    not_yet("kv_cache.adaptive_quantization", Kind::Flag, NO_ADAPTING),
     always(
         "kv_cache.monitor_memory",
         "true",

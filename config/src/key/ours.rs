@@ -22,6 +22,14 @@ pub(super) const BLOCK_TOKENS: Kind = Kind::Count { min: 8, max: 1_024 };
 /// As far as the longest chain that one question names.
 pub(super) const PREFETCH_BLOCKS: Kind = Kind::Count { min: 0, max: 4_096 };
 
+/// Bits of a number: two of them are rungs of the ladder.
+pub(super) const QUANTIZATION_BITS: Kind = Kind::Count { min: 4, max: 16 };
+/// A share of the original size; smaller than a hundredth nothing is.
+pub(super) const COMPRESSION_RATIO: Kind = Kind::Ratio {
+    min: 0.01,
+    max: 1.0,
+};
+
 /// A setting kept in a field whose type says how it is read.
 macro_rules! setting {
     ($path:literal, $kind:expr, $($field:ident).+, $doc:literal) => {
@@ -121,13 +129,37 @@ pub(super) const KEYS: &[Key] = &[
         "cache.strategy",
         Kind::Choice(STRATEGIES),
         cache.strategy,
-        "Who goes first when room is needed, and how blocks are stored; see docs/policies.md. Re-encoding is not built yet and warns."
+        "Who goes first when room is needed, and how blocks are stored; see docs/policies.md and docs/codecs.md."
     ),
     setting!(
         "cache.policy",
         Kind::Name,
         cache.policy,
         "The order of eviction alone, by the name of any policy of the house, whatever cache.strategy says."
+    ),
+    setting!(
+        "cache.compress",
+        Kind::Flag,
+        cache.encoding.compress,
+        "Store blocks smaller without loss, under any strategy; on by itself under `compressed`."
+    ),
+    setting!(
+        "cache.quantize",
+        Kind::Flag,
+        cache.encoding.quantize,
+        "Let blocks lose what their service accepts (services.<name>.error_max), under any strategy; on by itself under `quantized`."
+    ),
+    setting!(
+        "cache.quantization_bits",
+        QUANTIZATION_BITS,
+        cache.encoding.bits,
+        "Bits of a number, 8 or 4, below which no block goes; as few as each service accepts without it."
+    ),
+    setting!(
+        "cache.compression_ratio",
+        COMPRESSION_RATIO,
+        cache.encoding.ratio,
+        "Stored bytes over original bytes that are wanted: blocks go no further down the ladder, and a start that cannot reach it fails."
     ),
     bytes!(
         "cache.bytes_max",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Devices, KvDtype, Settings, Strategy};
+use crate::settings::{BlockEncoding, Devices, KvDtype, Rung, Settings, Strategy};
 use crate::source::FlagValue;
 use crate::{effective, to_yaml};
 
@@ -186,7 +186,7 @@ fn services_are_named_by_files_and_variables() {
 }
 
 #[test]
-fn a_service_has_a_strategy_of_its_own_which_is_shown_and_warned_about() {
+fn a_service_has_a_strategy_of_its_own_which_is_shown_and_decides_how_its_blocks_are_stored() {
     let env = [("ULTRAKV_SERVICES__BUL__STRATEGY", "compressed")];
     let loaded = settled("services: {export.ia: {strategy: adaptive}}", &env, &[]);
     let loaded = loaded.expect("settles");
@@ -194,12 +194,14 @@ fn a_service_has_a_strategy_of_its_own_which_is_shown_and_warned_about() {
     assert_eq!(strategy("bul"), Some(Strategy::Compressed));
     assert_eq!(strategy("export.ia"), Some(Strategy::Adaptive));
     assert_eq!(strategy("default"), None);
-    let told: Vec<&str> = loaded
-        .warnings
-        .iter()
-        .map(|warning| warning.key.as_str())
-        .collect();
-    assert_eq!(told, ["ULTRAKV_SERVICES__BUL__STRATEGY"]);
+    assert_eq!(loaded.warnings, []);
+    let encoding = |name: &str| loaded.settings.block_encoding(name);
+    let exact = BlockEncoding::Exact {
+        coarsest: Rung::Planes,
+    };
+    assert_eq!(encoding("bul"), exact);
+    assert_eq!(encoding("export.ia"), BlockEncoding::Raw);
+    assert_eq!(encoding("default"), BlockEncoding::Raw);
     let again = settled(&to_yaml(&loaded), &[], &[]).expect("what is shown loads");
     assert_eq!(again.settings, loaded.settings);
 }
@@ -303,7 +305,7 @@ fn wrong_input_is_answered_with_its_place_and_advice() {
     );
     refused(
         "services: {bul: {group: x}}",
-        "error[config.unknown_key]: services.bul.group: is not a setting\n  --> kv.yaml:1:18\n  hint: a service has `share_group` and `strategy`",
+        "error[config.unknown_key]: services.bul.group: is not a setting\n  --> kv.yaml:1:18\n  hint: a service has `share_group`, `strategy` and `error_max`",
     );
 }
 
@@ -428,7 +430,7 @@ fn what_does_nothing_yet_is_a_warning_that_says_what_happens() {
         ("KV_CACHE_COMPRESSION", "true"),
         ("BACKUP_ENABLED", "false"),
     ];
-    let yaml = "kv_cache: {cache_strategy: quantized, use_compression: false, tenant_isolation: false, max_tokens: 400}";
+    let yaml = "kv_cache: {cache_strategy: quantized, use_compression: false, adaptive_quantization: true, tenant_isolation: false, max_tokens: 400}";
     let loaded = settled(yaml, &env, &[]).expect("settles");
     let told: Vec<(&str, &str)> = loaded
         .warnings
@@ -438,17 +440,16 @@ fn what_does_nothing_yet_is_a_warning_that_says_what_happens() {
     assert_eq!(
         told,
         [
-            ("config.not_yet", "kv_cache.cache_strategy"),
+            ("config.not_yet", "kv_cache.adaptive_quantization"),
             ("config.not_possible", "kv_cache.tenant_isolation"),
             ("config.small", "kv_cache.max_tokens"),
             ("config.not_yet", "DATABASE_URL"),
-            ("config.not_yet", "KV_CACHE_COMPRESSION"),
         ]
     );
     let all = format!("{:?}", loaded);
     assert!(!all.contains("hunter2"), "a secret is kept nowhere: {all}");
     assert!(
-        loaded.warnings[0].to_string().starts_with("warning[config.not_yet]: kv_cache.cache_strategy: `quantized` does not re-encode blocks yet: they are stored raw, in the order of `adaptive`\n  --> "),
+        loaded.warnings[0].to_string().starts_with("warning[config.not_yet]: kv_cache.adaptive_quantization: is documented but not built yet: every block gets"),
         "{}",
         loaded.warnings[0]
     );

@@ -43,16 +43,16 @@ impl Chain {
         self.addresses.iter().take(blocks).copied().collect()
     }
 
-    /// The leading blocks that can be restored: of our layout, raw, exact, whole. The first that is
-    /// not ends the prefix, as a miss would.
-    pub(crate) fn usable(&self, blocks: Vec<CachedBlock>) -> Vec<CachedBlock> {
+    /// The leading blocks that can be restored: of our layout, raw, whole, and exact unless `takes_loss`.
+    /// The first that is not ends the prefix, as a miss would.
+    pub(crate) fn usable(&self, blocks: Vec<CachedBlock>, takes_loss: bool) -> Vec<CachedBlock> {
         blocks
             .into_iter()
-            .take_while(|block| self.is_usable(block))
+            .take_while(|block| self.is_usable(block, takes_loss))
             .collect()
     }
 
-    fn is_usable(&self, block: &CachedBlock) -> bool {
+    fn is_usable(&self, block: &CachedBlock, takes_loss: bool) -> bool {
         let BlockHeader {
             layout,
             tokens,
@@ -64,7 +64,7 @@ impl Chain {
         layout == self.inputs.layout
             && tokens == self.inputs.block_tokens
             && codec == Codec::Raw
-            && error_max == 0.0
+            && (takes_loss || error_max == 0.0)
             && layout.payload_bytes(tokens) == Some(payload_bytes)
             && u64::try_from(block.payload.len()) == Ok(payload_bytes)
     }
@@ -208,7 +208,7 @@ mod tests {
         };
         let good = [sealed(0), sealed(1)];
         let chain = Chain::new(space(), inputs(), &all);
-        assert_eq!(chain.usable(good.to_vec()).len(), 2);
+        assert_eq!(chain.usable(good.to_vec(), false).len(), 2);
         let spoil: [fn(&mut CachedBlock); 5] = [
             |block| block.header.layout.dtype = Dtype::F16,
             |block| block.header.tokens = 3,
@@ -219,7 +219,15 @@ mod tests {
         for spoil in spoil {
             let mut blocks = good.to_vec();
             spoil(&mut blocks[0]);
-            assert_eq!(chain.usable(blocks).len(), 0);
+            assert_eq!(chain.usable(blocks, false).len(), 0);
         }
+        let mut coarse = good.to_vec();
+        coarse[1].header.error_max = 0.5;
+        assert_eq!(
+            chain.usable(coarse.clone(), false).len(),
+            1,
+            "exact ones only"
+        );
+        assert_eq!(chain.usable(coarse, true).len(), 2);
     }
 }

@@ -172,7 +172,7 @@ impl Journey {
         let inner = &self.inner;
         let deadline = inner.clock.deadline(LOOKUP_WITHIN).min(self.deadline);
         match inner.store.prefix(self.domain, matchable, deadline).await {
-            Ok(blocks) => chain.usable(blocks),
+            Ok(blocks) => chain.usable(blocks, self.domain.encoding().takes_loss()),
             Err(doubt) => {
                 inner.doubted("prefix", doubt);
                 Vec::new()

@@ -48,7 +48,7 @@ pub(crate) struct Coming {
 
 /// Domains, blocks and entries.
 pub(crate) trait Store: Send + Sync + 'static {
-    /// The domain of a service's callers with that salt.
+    /// The domain of a service's callers with that salt, under the contract that the service accepts.
     ///
     /// # Errors
     /// [`ProcessError::UnknownService`].

@@ -14,7 +14,7 @@ use crate::process::store::{CachedBlock, Coming, InDoubt, NewBlock, NewEntry, St
 
 impl Store for ClusterHandle {
     fn domain(&self, service: &str, salt: Option<&str>) -> Result<Domain, ProcessError> {
-        let domain = Self::domain(self, service, salt);
+        let domain = self.numbers_domain(service, salt);
         domain.map_err(|unknown| ProcessError::UnknownService {
             service: unknown.service,
         })

@@ -15,6 +15,8 @@ use ultrakv_model::{Engine, EngineOptions, ReferenceConfig};
 /// A node whose doors are open.
 pub(crate) struct House {
     gateway: Gateway,
+    cluster: ClusterHandle,
+    engine: Engine,
     node: Node,
     node_id: NodeId,
     client: Client,
@@ -56,12 +58,6 @@ impl House {
         settings: Settings,
         warnings: Vec<Warning>,
     ) -> Result<Self, StartError> {
-        let plan = NodePlan::from_settings(&settings.cache).expect("a registered policy");
-        let node = Node::start(plan).await.expect("a node");
-        let plan = ClusterPlan::from_settings(&settings, "test");
-        let cluster = ClusterHandle::start(plan, &node)
-            .await
-            .expect("a cluster of one");
         let model = ReferenceConfig {
             layers: 2,
             hidden: 32,
@@ -71,17 +67,38 @@ impl House {
             head_size: 16,
             ..ReferenceConfig::standard(7)
         };
+        Self::build(settings, warnings, &model).await
+    }
+
+    /// A node with this model.
+    pub(crate) async fn open_with(settings: Settings, model: &ReferenceConfig) -> Self {
+        Self::build(settings, Vec::new(), model)
+            .await
+            .expect("the doors open")
+    }
+
+    async fn build(
+        settings: Settings,
+        warnings: Vec<Warning>,
+        model: &ReferenceConfig,
+    ) -> Result<Self, StartError> {
+        let plan = NodePlan::from_settings(&settings.cache).expect("a registered policy");
+        let node = Node::start(plan).await.expect("a node");
+        let plan = ClusterPlan::from_settings(&settings, "test");
+        let cluster = ClusterHandle::start(plan, &node)
+            .await
+            .expect("a cluster of one");
         let options = EngineOptions {
-            block_tokens: 16,
+            block_tokens: usize::try_from(settings.cache.block_tokens).expect("small"),
             threads: Some(1),
             ..EngineOptions::default()
         };
-        let engine = Engine::load_reference(&model, &options).expect("a small model");
+        let engine = Engine::load_reference(model, &options).expect("a small model");
         let node_id = cluster.status().node_id;
         let parts = GatewayParts {
             node: node.clone(),
-            cluster,
-            engine,
+            cluster: cluster.clone(),
+            engine: engine.clone(),
             settings,
             warnings,
             recorded: recorder(),
@@ -89,6 +106,8 @@ impl House {
         let gateway = ultrakv_gateway::start(parts).await?;
         Ok(Self {
             gateway,
+            cluster,
+            engine,
             node,
             node_id,
             client: Client::new(),
@@ -105,6 +124,21 @@ impl House {
     pub(crate) fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.client
             .request(method, format!("http://{}{path}", self.gateway.admin()))
+    }
+
+    /// The cluster as the doors see it.
+    pub(crate) const fn cluster(&self) -> &ClusterHandle {
+        &self.cluster
+    }
+
+    /// Its model.
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Kills an actor; whether there was one.
+    pub(crate) fn kill(&self, path: &str) -> bool {
+        self.node.kill(path)
     }
 
     /// The id of its node.

@@ -2,6 +2,7 @@
 //!
 //! - [`routes`]: every route is documented and every documented route is served;
 //! - [`blocks`]: the block API;
+//! - [`encoding`]: blocks that are stored encoded;
 //! - [`cache`]: figures, health, clearing, the self-test;
 //! - [`admin`]: the admin door;
 //! - [`operate`]: the cluster's routes at the admin door;
@@ -18,6 +19,7 @@
 mod admin;
 mod blocks;
 mod cache;
+mod encoding;
 mod house;
 mod opening;
 mod operate;

@@ -286,11 +286,8 @@ impl Store for FakeStore {
         };
         let name = format!("{group}/{}", salt.unwrap_or_default());
         let effective = EffectiveDomain::from_bytes(*blake3::hash(name.as_bytes()).as_bytes());
-        Ok(Domain {
-            effective,
-            arena: ArenaId(0),
-            tag: ultrakv_cluster::DomainTag::default(),
-        })
+        let tag = ultrakv_cluster::DomainTag::default();
+        Ok(Domain::new(effective, ArenaId(0), tag))
     }
 
     fn prefix(

@@ -49,7 +49,7 @@ fn print(from: &str, plan: &Plan) -> Result<(), Failure> {
     let shape = plan.shape;
     output::data(&format!(
         "{from}: {} layers, {} heads of keys and values, {} numbers each, {}\n\
-         {} a token: 2 x {} x {} x {} x {} bytes; {} a block\n\
+         {} a token: 2 x {} x {} x {} x {} bytes; {} a block, stored raw\n\
          strategy {} (policy {})\n",
         shape.layers,
         shape.kv_heads,
