@@ -1,3 +1,5 @@
+//! What the tests of the prefetcher share: a machine, what it was told, what it asked for. It must never decide what happens next.
+
 use std::collections::VecDeque;
 
 use super::*;
