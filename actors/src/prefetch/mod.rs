@@ -15,7 +15,9 @@ mod meters;
 mod report;
 mod sink;
 
-pub(crate) use actor::{PrefetchActor, PrefetchMsg};
+pub(crate) use actor::PrefetchActor;
+#[cfg(any(test, feature = "chaos"))]
+pub(crate) use actor::PrefetchMsg;
 pub use handle::PrefetchHandle;
 pub(crate) use handle::PrefetchPort;
 pub use report::{PrefetchReport, SourceReport};
